@@ -1,0 +1,64 @@
+"""`python -m digits`: read digits in files, or print the settings."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from digits import cli_output, settings
+from digits.cli_sources import VIAS, Reading, read_all
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
+DONE, SOME_NOT, USAGE = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; 0: all read, 1: some were not, 2: usage."""
+    parser = argparse.ArgumentParser(prog="python -m digits", description="Read handwritten digits.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("settings", help="print the settings as a table")
+    predict = commands.add_parser("predict", help="read the digit in each picture")
+    predict.add_argument("paths", nargs="+", type=Path, metavar="FILE-OR-FOLDER")
+    predict.add_argument("--via", choices=sorted(VIAS), default="grpc", help="whom to ask (default: the model server by gRPC)")
+    predict.add_argument("--address", help="host:port, or the gateway's URL; the default fits `make run`")
+    predict.add_argument("--format", choices=sorted(cli_output.FORMATS), default="table")
+    predict.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for each call (default: 10)")
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "settings":
+        print(settings.table())
+        return DONE
+    files, missing = _files(chosen.paths)
+    for path in missing:
+        print(f"digits: {path}: no such file or folder", file=sys.stderr)
+    if not files:
+        print("digits: no pictures to read", file=sys.stderr)
+        return USAGE
+    readings: list[Reading] = []
+    show = sys.stderr.isatty() and len(files) > 20
+    for reading in read_all(files, VIAS[chosen.via](chosen.address, chosen.timeout)):
+        readings.append(reading)
+        if show:
+            print(f"\r{len(readings)} of {len(files)}", end="", file=sys.stderr, flush=True)
+    if show:
+        print(file=sys.stderr)
+    cli_output.FORMATS[chosen.format](readings, sys.stdout)
+    return SOME_NOT if missing or any(one.error for one in readings) else DONE
+
+
+def _files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Every picture, those in folders by name; and what is not there."""
+    files, missing = [], []
+    for path in paths:
+        if path.is_dir():
+            files += sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
+        elif path.is_file():
+            files.append(path)
+        else:
+            missing.append(path)
+    return files, missing
+
+
+if __name__ == "__main__":
+    sys.exit(main())

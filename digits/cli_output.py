@@ -1,0 +1,43 @@
+"""Readings as a table, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from typing import TextIO
+
+from digits import contract as c
+from digits.cli_sources import Reading
+
+
+def table(readings: Sequence[Reading], out: TextIO) -> None:
+    """Aligned columns for people."""
+    width = max(len(str(one.file)) for one in readings)
+    for one in readings:
+        found = one.error or f"{one.digit}  {max(one.probabilities):7.2%}"
+        print(f"{one.file!s:<{width}}  {found}", file=out)
+
+
+def as_json(readings: Sequence[Reading], out: TextIO) -> None:
+    """A list of objects."""
+    rows = [
+        {"file": str(one.file), "error": one.error}
+        if one.error
+        else {"file": str(one.file), "digit": one.digit, "confidence": max(one.probabilities), "probabilities": one.probabilities}
+        for one in readings
+    ]
+    json.dump(rows, out, indent=1)
+    print(file=out)
+
+
+def as_csv(readings: Sequence[Reading], out: TextIO) -> None:
+    """A header and a row a file."""
+    writer = csv.writer(out)
+    writer.writerow(["file", "digit", "confidence", *(f"p{digit}" for digit in range(c.CLASSES)), "error"])
+    for one in readings:
+        found = [""] * (2 + c.CLASSES) if one.error else [one.digit, max(one.probabilities), *one.probabilities]
+        writer.writerow([one.file, *found, one.error])
+
+
+FORMATS: dict[str, Callable[[Sequence[Reading], TextIO], None]] = {"table": table, "json": as_json, "csv": as_csv}

@@ -1,0 +1,131 @@
+"""Whom the command line asks: the model server by gRPC or REST, or the gateway."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from digits import contract as c
+from digits.client import PredictClient
+from digits.errors import BadModelOutput, DigitsError, ModelUnavailable
+from digits.preprocess import digit_image
+
+BATCH = 64
+Ask = Callable[[Sequence[bytes]], "list[list[float] | DigitsError]"]
+"""Encoded pictures → probabilities or an error for each."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What came of one file."""
+
+    file: Path
+    probabilities: list[float]
+    error: str = ""
+
+    @property
+    def digit(self) -> int:
+        """The likeliest digit."""
+        return max(range(c.CLASSES), key=self.probabilities.__getitem__)
+
+
+def read_all(files: Sequence[Path], ask: Ask) -> Iterator[Reading]:
+    """Read every file, in batches, in order; a file that fails fails alone."""
+    for at in range(0, len(files), BATCH):
+        batch = files[at : at + BATCH]
+        contents: list[bytes] = []
+        unread: dict[Path, str] = {}
+        for file in batch:
+            try:
+                contents.append(file.read_bytes())
+            except OSError as exc:
+                unread[file] = str(exc)
+        outcomes = iter(ask(contents)) if contents else iter(())
+        for file in batch:
+            outcome = None if file in unread else next(outcomes)
+            if isinstance(outcome, list):
+                yield Reading(file, outcome)
+            else:
+                yield Reading(file, [], unread.get(file) or str(outcome))
+
+
+def _through(tensors: Callable[[c.Images28], list[list[float]]]) -> Ask:
+    """Preprocess here, and send what can be read."""
+
+    def ask(contents: Sequence[bytes]) -> list[list[float] | DigitsError]:
+        prepared: list[c.Image28 | DigitsError] = []
+        for data in contents:
+            try:
+                prepared.append(digit_image(data))
+            except DigitsError as exc:
+                prepared.append(exc)
+        good = [one for one in prepared if not isinstance(one, DigitsError)]
+        try:
+            rows = iter(tensors(np.stack(good)) if good else [])
+        except DigitsError as exc:
+            return [one if isinstance(one, DigitsError) else exc for one in prepared]
+        return [one if isinstance(one, DigitsError) else next(rows) for one in prepared]
+
+    return ask
+
+
+def grpc(address: str | None, timeout_s: float) -> Ask:
+    """The model server's gRPC API."""
+    client = PredictClient(address or "127.0.0.1:8500")
+    return _through(lambda images: client.predict(images, timeout_s).probabilities.tolist())
+
+
+def rest(address: str | None, timeout_s: float) -> Ask:
+    """The model server's REST API."""
+    base = address or "127.0.0.1:8501"
+    url = f"{base if '://' in base else 'http://' + base}/v1/models/{c.MODEL_NAME}:predict"
+
+    def tensors(images: c.Images28) -> list[list[float]]:
+        answer = _post(url, json.dumps({"inputs": {c.IMAGES: images.tolist()}}).encode(), timeout_s)
+        try:
+            rows: list[list[float]] = answer["outputs"][c.PROBABILITIES]
+        except (KeyError, TypeError) as exc:
+            raise BadModelOutput(f"{url}: got an answer without {c.PROBABILITIES}") from exc
+        return rows
+
+    return _through(tensors)
+
+
+def gateway(address: str | None, timeout_s: float) -> Ask:
+    """The gateway, which gets the files as they are."""
+    base = address or "127.0.0.1:8080"
+    url = f"{base if '://' in base else 'http://' + base}/api/predict"
+
+    def one(data: bytes) -> list[float] | DigitsError:
+        try:
+            probabilities: list[float] = _post(url, data, timeout_s)["probabilities"]
+        except DigitsError as exc:
+            return exc
+        return probabilities
+
+    return lambda contents: [one(data) for data in contents]
+
+
+def _post(url: str, body: bytes, timeout_s: float) -> Any:
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json" if body[:1] == b"{" else "image/*"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as exc:
+        try:
+            told = json.load(exc)
+        except ValueError:
+            told = {}
+        raise DigitsError(str(told.get("sentence") or told.get("error") or f"{url}: {exc}")) from exc
+    except (OSError, ValueError) as exc:
+        raise ModelUnavailable(f"{url}: {exc}") from exc
+
+
+VIAS: dict[str, Callable[[str | None, float], Ask]] = {"grpc": grpc, "rest": rest, "gateway": gateway}

@@ -1,0 +1,231 @@
+"""A thin, TensorFlow-free client of the model server's gRPC API.
+
+One channel, made by the process that uses it (never before a fork); `round_robin` over every
+address that the target's name resolves to; one mapper from gRPC's errors to this project's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from digits import contract as c
+from digits import tensor, wire
+from digits.errors import (
+    BadModelOutput,
+    BadTensor,
+    ContractMismatch,
+    DeadlineExceeded,
+    ModelNotFound,
+    ModelUnavailable,
+    Overloaded,
+    ServingError,
+)
+
+Metadata = Sequence[tuple[str, str]]
+
+MAX_CALLS = 64
+"""Calls by predict_later at once; threads are started as they are needed."""
+AVAILABLE = 30  # ModelVersionStatus.State
+
+CHANNEL_OPTIONS = (
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    ("grpc.enable_retries", 0),  # ours are inside the caller's time
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 20_000),  # finds a peer that vanished without a word
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),  # a server that comes back is found within a second ...
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),  # ... however long it was away
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Answers for N images, and the version that gave them.
+
+    probabilities: float32 [N, 10]; digit: int64 [N].
+    """
+
+    probabilities: c.Probabilities
+    digit: NDArray[np.int64]
+    version: int
+
+
+@dataclass(frozen=True)
+class VersionState:
+    """One row of GetModelStatus."""
+
+    version: int
+    state: int
+    error: str
+
+    @property
+    def available(self) -> bool:
+        """Whether requests for it are answered."""
+        return self.state == AVAILABLE
+
+
+class PredictClient:
+    """Asks a model server.  Thread-safe; close() it, or use it in `with`.
+
+    target: host:port, or unix:path.  Every call raises a ServingError.
+    """
+
+    def __init__(self, target: str, model: str = c.MODEL_NAME, channel: grpc.Channel | None = None) -> None:
+        self.target, self.model = target, model
+        uri = target if target.startswith(("unix:", "dns:", "ipv4:", "ipv6:")) else f"dns:///{target}"
+        self._channel = channel or grpc.insecure_channel(uri, options=CHANNEL_OPTIONS)
+        self._callers = ThreadPoolExecutor(MAX_CALLS, "predict")
+        self._predict = self._channel.unary_unary(wire.PREDICT)
+        self._status = self._channel.unary_unary(wire.GET_MODEL_STATUS)
+        self._metadata = self._channel.unary_unary(wire.GET_MODEL_METADATA)
+
+    def __enter__(self) -> PredictClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel; calls under way are cancelled."""
+        self._channel.close()
+        self._callers.shutdown(wait=False)
+
+    def predict(
+        self, images: c.Images28, timeout_s: float = 5.0, version: int | None = None, label: str | None = None,
+        metadata: Metadata = (),
+    ) -> Prediction:  # fmt: skip
+        """Classify uint8 images [N, 28, 28]; raises BadTensor for anything else."""
+        request = self._images_request(images, version, label)
+        return read_prediction(self._ask(self._predict, request, wire.PredictResponse, timeout_s, metadata), len(images))
+
+    def predict_later(
+        self, images: c.Images28, timeout_s: float = 5.0, version: int | None = None, label: str | None = None,
+        metadata: Metadata = (), run: Callable[[Callable[[], None]], object] | None = None,
+    ) -> Future[Prediction]:  # fmt: skip
+        """Like predict, without waiting.
+
+        run: is handed the work of reading the answer, to do it on a thread of the caller's; without it the thread that
+        made the call does it.
+        """
+        request = self._images_request(images, version, label)
+        answer: Future[Prediction] = Future()
+
+        def read(response: Any, error: BaseException | None) -> None:
+            try:
+                if error is not None:
+                    raise error
+                answer.set_result(read_prediction(response, len(images)))
+            except BaseException as exc:
+                answer.set_exception(exc)
+
+        def ask() -> None:
+            response = error = None
+            try:
+                response = self._ask(self._predict, request, wire.PredictResponse, timeout_s, metadata)
+            except BaseException as exc:
+                error = exc
+            if run is None:
+                read(response, error)
+            else:
+                run(lambda: read(response, error))
+
+        # grpc's own futures start a thread for every call that finds the channel idle; these stay
+        self._callers.submit(ask)
+        return answer
+
+    def _images_request(self, images: c.Images28, version: int | None, label: str | None) -> Any:
+        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (c.IMAGE_PX, c.IMAGE_PX):
+            raise BadTensor(f"got {images.dtype} {list(images.shape)}; wanted uint8 [N, 28, 28]")
+        request = self._request(c.SIGNATURE, version, label)
+        tensor.fill(request.inputs[c.IMAGES], images)
+        return request
+
+    def about(self, topics: Sequence[str], timeout_s: float, version: int | None = None) -> dict[str, str]:
+        """What the artifact says of itself, by topic; empty for a topic it does not know."""
+        request = self._request(c.ABOUT_SIGNATURE, version, None)
+        tensor.fill_strings(request.inputs[c.TOPIC], [topic.encode() for topic in topics])
+        response = self._ask(self._predict, request, wire.PredictResponse, timeout_s)
+        texts = tensor.strings(response.outputs[c.TEXT])
+        return {topic: text.decode() for topic, text in zip(topics, texts, strict=True)}
+
+    def versions(self, timeout_s: float) -> list[VersionState]:
+        """Every version the server has seen, highest first."""
+        request = wire.GetModelStatusRequest()
+        request.model_spec.name = self.model
+        response = self._ask(self._status, request, wire.GetModelStatusResponse, timeout_s)
+        return [VersionState(one.version, one.state, one.status.error_message) for one in response.model_version_status]
+
+    def signatures(self, timeout_s: float, version: int | None = None) -> Mapping[str, Any]:
+        """SignatureDef messages by name."""
+        request = wire.GetModelMetadataRequest(metadata_field=["signature_def"])
+        request.model_spec.name = self.model
+        if version is not None:
+            request.model_spec.version.value = version
+        response = self._ask(self._metadata, request, wire.GetModelMetadataResponse, timeout_s)
+        packed = response.metadata["signature_def"]
+        return dict(wire.SignatureDefMap.FromString(packed.value).signature_def)
+
+    def _request(self, signature: str, version: int | None, label: str | None) -> Any:
+        request = wire.PredictRequest()
+        request.model_spec.name = self.model
+        request.model_spec.signature_name = signature
+        if version is not None:
+            request.model_spec.version.value = version
+        elif label is not None:
+            request.model_spec.version_label = label
+        return request
+
+    def _ask(self, method: Any, request: Any, response_class: Any, timeout_s: float, metadata: Metadata = ()) -> Any:
+        try:
+            return response_class.FromString(method(request.SerializeToString(), timeout=timeout_s, metadata=metadata))
+        except grpc.RpcError as exc:
+            raise translated(exc, self.target) from exc
+
+
+def read_prediction(response: Any, count: int) -> Prediction:
+    """Check a PredictResponse against the contract.  Raises BadModelOutput."""
+    outputs = response.outputs
+    missing = [name for name in (c.PROBABILITIES, c.DIGIT) if name not in outputs]
+    if missing:
+        raise BadModelOutput(f"got outputs {sorted(outputs)}; wanted {c.PROBABILITIES} and {c.DIGIT}")
+    probabilities, digit = tensor.array(outputs[c.PROBABILITIES]), tensor.array(outputs[c.DIGIT])
+    if probabilities.dtype != np.float32 or probabilities.shape != (count, c.CLASSES) or digit.shape != (count,):
+        got = f"{probabilities.dtype} {list(probabilities.shape)} and {digit.dtype} {list(digit.shape)}"
+        raise BadModelOutput(f"got {got}; wanted float32 [{count}, {c.CLASSES}] and int64 [{count}]")
+    if not np.isfinite(probabilities).all():
+        raise BadModelOutput("got probabilities that are not finite")
+    return Prediction(probabilities, digit, int(response.model_spec.version.value))
+
+
+_BY_CODE = {
+    grpc.StatusCode.UNAVAILABLE: ModelUnavailable,
+    grpc.StatusCode.CANCELLED: ModelUnavailable,
+    grpc.StatusCode.UNIMPLEMENTED: ModelUnavailable,
+    grpc.StatusCode.NOT_FOUND: ModelNotFound,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
+    grpc.StatusCode.FAILED_PRECONDITION: ContractMismatch,
+    grpc.StatusCode.INVALID_ARGUMENT: ContractMismatch,
+}
+
+
+def translated(exc: grpc.RpcError, target: str) -> Exception:
+    """One of this project's errors for one of gRPC's."""
+    code, details = exc.code(), exc.details() or ""
+    kind: type[Exception] = _BY_CODE.get(code, ServingError)
+    if code is grpc.StatusCode.INVALID_ARGUMENT and "version label" in details:
+        kind = ModelNotFound
+    if code is grpc.StatusCode.UNAVAILABLE and "queue" in details:
+        kind = Overloaded  # the batching queue is full
+    return kind(f"{target}: {code.name}: {details}")

@@ -1,0 +1,192 @@
+"""Image bytes from a browser, a phone or a program → ink: uint8 [H, W], 0 = paper, 255 = ink.
+
+Nothing is assumed about the picture but that the paper shows along its border: dark on light,
+light on dark, ink on transparency, palettes, 16-bit grey and EXIF-turned photographs all end in
+the same array.  The steps are plain enough to stand a second time inside the exported graph
+(`export.drawings`), and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
+
+from digits.errors import BadImage, BlankCanvas, NotAnImage, TooLarge
+from digits.png import quick_to_inflate
+
+FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+MAX_PIXELS: Final = 16_000_000
+"""A 12-megapixel photograph passes; a decompression bomb does not."""
+WORKING_PX: Final = 1024
+"""Larger images are averaged down by a whole factor first: 20 pixels of digit need no more."""
+MIN_CONTRAST: Final = 24
+"""Grey levels between paper and the darkest ink; below this the sheet counts as blank."""
+NOISE_FLOOR: Final = 16
+"""One part in this many of the contrast is paper grain or JPEG ringing, not ink."""
+
+AS_IT_IS: Final = list(range(256))
+
+Ink = NDArray[np.uint8]
+"""uint8 [H, W], 0 = paper, 255 = ink."""
+
+
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode the first frame, upright, at most WORKING_PX on its longer side.
+
+    Raises NotAnImage for bytes of no known format, BadImage for broken ones, TooLarge beyond
+    max_pixels (checked on the header, before any pixel is decoded).
+    """
+    try:
+        image: Image.Image = Image.open(io.BytesIO(quick_to_inflate(data)), formats=FORMATS)
+    except UnidentifiedImageError:
+        wanted = ", ".join(FORMATS)
+        raise NotAnImage(f"got {len(data)} bytes that are no image; wanted {wanted}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise TooLarge(f"got an image whose header promises over 89,000,000 pixels; wanted at most {max_pixels:,}") from None
+    except Exception as exc:  # decoders raise what they like on hostile headers
+        raise BadImage(f"the image's header cannot be read: {type(exc).__name__}") from exc
+    width, height = image.size
+    if width * height > max_pixels:
+        got = f"{width}×{height} = {width * height:,} pixels"
+        raise TooLarge(f"got an image of {got}; wanted at most {max_pixels:,}")
+    factor = max(width, height) // WORKING_PX
+    try:
+        if factor > 1:
+            image.draft(None, (width // factor, height // factor))  # JPEG alone can decode small
+        image.load()
+        if image.format != "GIF" and image.getexif().get(0x0112, 1) != 1:
+            image = ImageOps.exif_transpose(image)
+    except Exception as exc:  # truncated or corrupt: zlib, struct, OSError, SyntaxError, ...
+        raise BadImage(f"the {image.format} image is broken: {type(exc).__name__}") from exc
+    factor = max(image.size) // WORKING_PX
+    if factor > 1 and min(image.size) >= factor:
+        image = _plain(image).reduce(factor)
+    return image
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Bring any mode to L, LA or RGBA, keeping transparency."""
+    if image.mode in ("L", "RGB", "RGBA", "LA"):
+        return image
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        levels = np.asarray(image, np.float32)  # 16-bit greys: Pillow would clip, not scale
+        top = 65535.0 if levels.max(initial=0.0) > 255 else 255.0
+        return Image.fromarray((np.clip(levels / top, 0, 1) * 255).astype(np.uint8))
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode in ("P", "PA", "La", "RGBa") or "transparency" in image.info:
+        return image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def luminance(image: Image.Image) -> tuple[Image.Image, list[int]]:
+    """One channel of the picture (mode L), and the grey level that each of its values stands for.
+
+    Grey levels are as the eye sees them on the paper that fits the ink: transparent pixels show
+    white behind dark ink and black behind light ink.
+    """
+    image = _plain(image)
+    if image.mode == "RGB" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode not in ("LA", "RGBA"):
+        return (image if image.mode == "L" else image.convert("L")), AS_IT_IS
+    alpha = image.getchannel("A")
+    grey = image.getchannel("L") if image.mode == "LA" else image.convert("L")
+    if _ends(alpha)[0] == 255:
+        return grey, AS_IT_IS
+    darkest, lightest = _ends(grey)
+    if darkest == lightest:  # ink of one colour: the alpha channel tells it all
+        return alpha, _over(darkest, 255 if _is_dark(grey, alpha) else 0)
+    behind = Image.new("L", image.size, 255 if _is_dark(grey, alpha) else 0)
+    return Image.composite(grey, behind, alpha), AS_IT_IS
+
+
+def _is_dark(grey: Image.Image, alpha: Image.Image) -> bool:
+    """Whether what is visible is darker than middle grey."""
+    darkest, lightest = _ends(grey)
+    if darkest == lightest == 0:
+        return alpha.getbbox() is not None
+    return 2 * _sum(ImageChops.multiply(grey, alpha)) < _sum(alpha)
+
+
+def _ends(channel: Image.Image) -> tuple[int, int]:
+    """The darkest and the lightest level of one channel."""
+    darkest, lightest = channel.getextrema()
+    assert isinstance(darkest, int | float)
+    assert isinstance(lightest, int | float)
+    return int(darkest), int(lightest)
+
+
+@lru_cache(maxsize=64)
+def _over(level: int, behind: int) -> list[int]:
+    """Grey level by alpha where `level` lies over `behind`, rounded as Pillow composites."""
+    alpha = np.arange(256)
+    value = behind * (255 - alpha) + level * alpha + 128
+    over: list[int] = ((value // 256 + value) // 256).tolist()
+    return over
+
+
+def _sum(image: Image.Image) -> int:
+    """Sum of all grey levels, by the histogram: exact, and quicker than leaving Pillow."""
+    return sum(level * count for level, count in enumerate(image.histogram()))
+
+
+def border_of(grey: Image.Image) -> NDArray[np.uint8]:
+    """The outermost pixels: both rows, both columns, corners twice."""
+    width, height = grey.size
+    edges = ((0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height))
+    return np.frombuffer(b"".join([grey.crop(edge).tobytes() for edge in edges]), np.uint8)
+
+
+def ink_table(border: NDArray[np.uint8], darkest: int, lightest: int) -> list[int]:
+    """Return the 256-entry table from grey level to ink for one picture.
+
+    border: grey levels along the picture's edge; darkest, lightest: of the whole picture.  The paper
+    is the median of the border; ink is whatever lies on the side that reaches further from it,
+    stretched to 255; what lies within the paper's own grain (a sixteenth of the contrast, or four
+    median deviations) is paper.  Raises BlankCanvas.
+    """
+    paper, grain = int(border[0]), 0
+    if border.min() != border.max():
+        levels, middle = border.astype(np.int32), (border.size - 1) // 2
+        paper = int(np.partition(levels, middle)[middle])
+        grain = int(np.partition(np.abs(levels - paper), middle)[middle])
+    return _table(paper, grain, darkest, lightest)
+
+
+@lru_cache(maxsize=512)
+def _table(paper: int, grain: int, darkest: int, lightest: int) -> list[int]:
+    below, above = paper - darkest, lightest - paper
+    contrast = max(below, above)
+    floor = max(contrast // NOISE_FLOOR, 4 * grain)
+    if contrast < MIN_CONTRAST or contrast <= floor:
+        got = f"{contrast} grey levels between paper and ink"
+        raise BlankCanvas(f"the image is blank: got {got}; wanted at least {MIN_CONTRAST}")
+    level = np.arange(256, dtype=np.int32)
+    depth = paper - level if below >= above else level - paper
+    depth[depth <= floor] = 0
+    ink: list[int] = np.minimum((depth * 255 + contrast // 2) // contrast, 255).tolist()
+    return ink
+
+
+def ink_of(image: Image.Image) -> Ink:
+    """Find the ink and crop to it.  Returns uint8 [h, w] without an empty border.
+
+    Raises BlankCanvas if there is none.
+    """
+    channel, levels = luminance(image)
+    ends = [levels[end] for end in _ends(channel)]
+    border = border_of(channel)
+    if levels is not AS_IT_IS:
+        border = np.take(np.array(levels, np.uint8), border)
+    table = ink_table(border, min(ends), max(ends))
+    inked = channel.point(table if levels is AS_IT_IS else [table[level] for level in levels])
+    box = inked.getbbox()
+    if box is None:
+        raise BlankCanvas("the image is blank: every pixel is paper")
+    return np.asarray(inked.crop(box))
