@@ -1,0 +1,112 @@
+"""The network as agreed, and the parts that feed and judge it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from digits.strokes import synthetic  # noqa: E402
+from training.augment import Augmenter  # noqa: E402
+from training.batches import Batches  # noqa: E402
+from training.brush import redrawn  # noqa: E402
+from training.calibrate import choose_threshold, fit_temperature, nll, reliability, tempered  # noqa: E402
+from training.corruptions import CORRUPTIONS  # noqa: E402
+from training.data import padded, standardise, statistics  # noqa: E402
+from training.network import PARAMETERS, lenet5_v2  # noqa: E402
+from training.pools import Pools  # noqa: E402
+from training.recipe import Recipe  # noqa: E402
+
+IMAGES, LABELS = synthetic(60, seed=4)
+
+LAYERS = {
+    "convolution_1": ((28, 28, 32), 832),
+    "convolution_2": ((24, 24, 32), 25_600),
+    "batchnorm_1": ((24, 24, 32), 128),
+    "convolution_3": ((10, 10, 64), 18_496),
+    "convolution_4": ((8, 8, 64), 36_864),
+    "batchnorm_2": ((8, 8, 64), 256),
+    "fully_connected_1": ((256,), 262_144),
+    "fully_connected_2": ((128,), 32_768),
+    "fully_connected_3": ((84,), 10_752),
+    "output": ((10,), 850),
+}
+
+
+def test_the_network_has_the_agreed_layers() -> None:
+    network = lenet5_v2()
+    assert network.count_params() == PARAMETERS == 390_562
+    for name, (shape, parameters) in LAYERS.items():
+        layer = network.get_layer(name)
+        assert (layer.output.shape[1:], layer.count_params()) == (shape, parameters), name
+
+
+def test_batches_are_a_function_of_seed_epoch_and_index() -> None:
+    pools = Pools((IMAGES, IMAGES, IMAGES), (LABELS, LABELS, LABELS))
+    recipe = Recipe(epoch_images=128, batch=32)
+    one, two, other = (Batches(pools, recipe, (33.0, 78.0), seed) for seed in (1, 1, 2))
+    for mine, same in zip(one[3], two[3], strict=True):
+        assert np.array_equal(mine, same)
+    assert not np.array_equal(one[3][0], other[3][0])
+    one.on_epoch_end()
+    assert not np.array_equal(one[3][0], two[3][0]), "the next epoch is drawn afresh"
+    x, y = two[0]
+    assert (x.shape, x.dtype, y.shape) == ((32, 32, 32, 1), np.float32, (32, 10))
+
+
+def test_distortion_keeps_the_ink_on_the_sheet() -> None:
+    images = Augmenter()(np.repeat(IMAGES, 5, 0), np.random.default_rng(0))
+    assert images.shape == (300, 32, 32)
+    assert images.min() >= 0
+    assert images.max() <= 255
+    before, after = padded(np.repeat(IMAGES, 5, 0)).sum((1, 2), dtype=float), images.sum((1, 2), dtype=float)
+    assert np.median(after / before) == pytest.approx(1, abs=0.25)
+
+
+def test_statistics_standardise_the_training_set() -> None:
+    pixels = standardise(padded(IMAGES), *statistics(IMAGES))
+    assert pixels.mean() == pytest.approx(0, abs=1e-3)
+    assert pixels.std() == pytest.approx(1, abs=1e-3)
+
+
+def test_a_redrawn_digit_keeps_its_shape() -> None:
+    again = redrawn(IMAGES, seed=1)
+    overlap = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(IMAGES.astype(float), again.astype(float), strict=True)]
+    assert np.median(overlap) > 0.8
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_corruption_changes_the_image_and_keeps_its_form(name: str) -> None:
+    damaged = CORRUPTIONS[name](IMAGES)
+    assert (damaged.shape, damaged.dtype) == (IMAGES.shape, np.uint8)
+    assert not np.array_equal(damaged, IMAGES)
+    assert damaged.any(axis=(1, 2)).all(), "no digit vanishes"
+
+
+def overconfident(count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    """Answers that are right less often than they say: true logits, tripled."""
+    r = np.random.default_rng(5)
+    logits = r.normal(0, 1.5, (count, 10))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = np.array([r.choice(10, p=row) for row in p], np.uint8)
+    return tempered(p.astype(np.float32), 1 / 3), labels
+
+
+def test_the_fitted_temperature_undoes_overconfidence() -> None:
+    p, labels = overconfident()
+    temperature = fit_temperature(p, labels)
+    assert temperature == pytest.approx(3, rel=0.05)
+    assert reliability(tempered(p, temperature), labels).error < 0.02 < reliability(p, labels).error
+    assert nll(tempered(p, temperature), labels) < nll(p, labels)
+
+
+def test_the_threshold_leaves_the_wanted_accuracy_above_it() -> None:
+    r = np.random.default_rng(6)
+    confidence = r.uniform(0.5, 1, 50_000)
+    p = np.zeros((50_000, 10), np.float32)
+    p[:, 0], p[:, 1] = confidence, 1 - confidence
+    labels = (r.random(50_000) > confidence**0.02).astype(np.uint8)
+    threshold = choose_threshold(p, labels)
+    assert threshold.accuracy_above >= 0.9985
+    assert threshold.unsure == pytest.approx((confidence < threshold.value).mean(), abs=0.01)

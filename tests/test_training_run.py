@@ -1,0 +1,87 @@
+"""Training as a user runs it, on a handful of digits; and being killed in the middle of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digits.strokes import synthetic
+from tests.conftest import ROOT
+
+pytest.importorskip("keras")
+
+
+@pytest.fixture(scope="session")
+def small_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive in MNIST's layout, of made-up handwriting: 5,600 training digits and 200 to test."""
+    images, labels = synthetic(500, seed=9)
+    many = np.resize(np.arange(300), 5_600)
+    path = tmp_path_factory.mktemp("data") / "mnist.npz"
+    np.savez(path, x_train=images[many], y_train=labels[many], x_test=images[300:], y_test=labels[300:])
+    return path
+
+
+def command(data: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "training", "--data", str(data), "--out", str(out), "--limit", "256", *more]
+
+
+def test_a_killed_run_resumes_after_its_last_epoch_and_reports(small_mnist: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    first = subprocess.Popen(command(small_mnist, out, "--epochs", "3"), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    for line in first.stdout:
+        if line.startswith("epoch 1/3 done"):
+            break
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    first.stdout.close()
+    saved = json.loads((out / "history.json").read_text())
+    assert 1 <= len(saved["epochs"]) < 3
+
+    again = subprocess.run(
+        command(small_mnist, out, "--epochs", "3", "--resume"), cwd=ROOT, capture_output=True, text=True, check=False, timeout=240
+    )
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert f"resuming after epoch {len(saved['epochs'])} of 3" in again.stdout
+    history = json.loads((out / "history.json").read_text())
+    assert [row["epoch"] for row in history["epochs"]] == [1, 2, 3]
+    assert history["identity"] == saved["identity"]
+
+    report = json.loads((out / "report.json").read_text())
+    assert report["epochs_run"] == 3
+    assert len(report["figures"]["confusion"]) == 10
+    assert 0.5 <= report["threshold"]["value"] <= 0.99
+    page = (out / "report.html").read_text()
+    assert "Every mistake on the test set" in page
+    assert "http" not in page.replace("http://www.w3.org", ""), "self-contained"
+    assert (out / "model.keras").stat().st_size > 1_000_000
+
+
+def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
+    from training.data import Mnist
+    from training.fit import CannotResume, train
+    from training.pools import Pools
+    from training.recipe import Recipe
+
+    images, labels = synthetic(4, seed=1)
+    mnist = Mnist(images, labels, images, labels, images, labels, "")
+    (tmp_path / "history.json").write_text('{"identity": {"seed": 1}, "epochs": []}')
+    with pytest.raises(CannotResume, match="holds a run of another recipe or seed"):
+        train(Recipe(), mnist, Pools((images,) * 3, (labels,) * 3), (33.0, 78.0), 1, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(("data", "complaint"), [("nowhere.npz", "there is no file"), ("pyproject.toml", "is no MNIST archive")])
+def test_data_that_cannot_be_read_is_explained(data: str, complaint: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    run = subprocess.run(command(Path(data), tmp_path), cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert run.returncode == 1
+    assert complaint in run.stderr
+    assert "Traceback" not in run.stderr
+    assert time.monotonic() - began < 100

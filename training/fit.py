@@ -1,0 +1,142 @@
+"""One run of the recipe: compile, fit with checkpoints, average the weights, keep the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from digits.contract import Images28
+from training.batches import Batches
+from training.data import Labels, Mnist, padded, standardise
+from training.network import lenet5_v2
+from training.pools import Pools
+from training.recipe import Recipe
+
+History = list[dict[str, float]]
+
+
+class CannotResume(Exception):
+    """The checkpoint does not belong to this recipe."""
+
+
+def compiled(recipe: Recipe) -> keras.Model:
+    """Build and compile a fresh network for the recipe."""
+    steps = recipe.epochs * recipe.steps_per_epoch
+    warmup = int(recipe.warmup_epochs * recipe.steps_per_epoch)
+    rate = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=recipe.peak_rate / 20, warmup_target=recipe.peak_rate, warmup_steps=warmup,
+        decay_steps=max(steps - warmup, 1), alpha=recipe.final_rate,
+    )  # fmt: skip
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, use_ema=True, ema_momentum=recipe.averaging)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    model = lenet5_v2(dropout=recipe.dropout)
+    model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def train(
+    recipe: Recipe, mnist: Mnist, pools: Pools, statistics: tuple[float, float], seed: int, folder: Path,
+    resume: bool = False, teachers: list[keras.Model] | None = None, say: Callable[[str], None] = print,
+) -> tuple[keras.Model, History]:  # fmt: skip
+    """Fit one network; returns it with averaged weights, and a row of figures an epoch.
+
+    After each epoch `folder` holds checkpoint.keras (weights, optimizer, averages) and
+    history.json; with resume=True a killed run goes on from there with the same schedule.
+    Raises CannotResume if the checkpoint was made by another recipe or seed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = json.loads(json.dumps({"recipe": asdict(recipe), "seed": seed, "images": len(mnist.train_images)}))
+    history: History = []
+    keras.utils.set_random_seed(seed)
+    model = None
+    if resume and (folder / "history.json").exists():
+        saved = json.loads((folder / "history.json").read_text())
+        if saved["identity"] != identity:
+            raise CannotResume(f"{folder} holds a run of another recipe or seed; choose another --out or leave --resume out")
+        history = saved["epochs"]
+        model = keras.models.load_model(folder / f"checkpoint-{len(history)}.keras")
+        say(f"resuming after epoch {len(history)} of {recipe.epochs}")
+    model = model or compiled(recipe)
+    done = len(history)
+    if done < recipe.epochs:
+        keras.utils.set_random_seed(seed * 10_007 + done)  # dropout's masks; the batches have seeds of their own
+        batches = Batches(pools, recipe, statistics, seed, epoch=done, teachers=teachers)
+        keeper = _Keeper(recipe, mnist, statistics, folder, identity, history, say)
+        model.fit(batches, epochs=recipe.epochs, initial_epoch=done, verbose=0, callbacks=[keeper], shuffle=False)
+    else:  # the run was killed after its last epoch, before the averages were put in place
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+    return model, history
+
+
+class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
+    """Reports progress and keeps a checkpoint that survives being killed at any moment."""
+
+    def __init__(
+        self, recipe: Recipe, mnist: Mnist, statistics: tuple[float, float], folder: Path,
+        identity: dict[str, Any], history: History, say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self._recipe, self._mnist, self._statistics = recipe, mnist, statistics
+        self._folder, self._identity, self._history, self._say = folder, identity, history, say
+        self._began = self._spoke = time.monotonic()
+        self._first = len(history)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._epoch, self._epoch_began = epoch, time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        now = time.monotonic()
+        if now - self._spoke < 20:
+            return
+        self._spoke = now
+        rate = (batch + 1) * self._recipe.batch / (now - self._epoch_began)
+        whole = self._recipe.epochs * self._recipe.steps_per_epoch
+        left = (whole - self._epoch * self._recipe.steps_per_epoch - batch) * self._recipe.batch / rate
+        self._say(
+            f"epoch {self._epoch + 1}/{self._recipe.epochs} {100 * batch // self._recipe.steps_per_epoch:3d} %"
+            f"  loss {(logs or {}).get('loss', float('nan')):.4f}  {rate:.0f} images/s  {_clock(left)} left"
+        )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs or {}
+        loss, error = measure(self.model, self._mnist.held_images, self._mnist.held_labels, self._statistics)
+        row = {
+            "epoch": epoch + 1, "loss": float(logs["loss"]), "accuracy": float(logs["accuracy"]),
+            "held_loss": loss, "held_accuracy": 1 - error, "seconds": time.monotonic() - self._epoch_began,
+        }  # fmt: skip
+        self._history.append(row)
+        scratch = self._folder / f".writing-{os.getpid()}.keras"
+        self.model.save(scratch)
+        kept = self._folder / f"checkpoint-{epoch + 1}.keras"
+        scratch.replace(kept)
+        scratch = self._folder / "history.json.writing"
+        scratch.write_text(json.dumps({"identity": self._identity, "epochs": self._history}, indent=1))
+        scratch.replace(self._folder / "history.json")  # the file that decides which checkpoint counts
+        for old in self._folder.glob("checkpoint-*.keras"):
+            if old != kept:
+                old.unlink()
+        left = (time.monotonic() - self._began) / (epoch + 1 - self._first) * (self._recipe.epochs - epoch - 1)
+        self._say(
+            f"epoch {epoch + 1}/{self._recipe.epochs} done  loss {row['loss']:.4f}  held out {100 * (1 - error):.2f} %"
+            f" (loss {loss:.4f})  {row['seconds']:.0f} s  {_clock(left)} left"
+        )
+
+
+def measure(model: keras.Model, images: Images28, labels: Labels, statistics: tuple[float, float]) -> tuple[float, float]:
+    """Cross-entropy (nats) and error rate on clean images uint8 [N, 28, 28]."""
+    p = np.asarray(model.predict(standardise(padded(images), *statistics), batch_size=500, verbose=0))
+    right = p[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(right, 1e-12)).mean()), float((p.argmax(axis=1) != labels).mean())
+
+
+def _clock(seconds: float) -> str:
+    minutes = int(seconds // 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {int(seconds % 60):02d} s"
