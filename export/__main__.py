@@ -1,0 +1,166 @@
+"""`python -m export`: a trained network → the next version of the artifact, proven before it is published."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+import numpy as np
+
+from digits import contract as c
+from digits import drawings as canvas
+from digits.artifact import CARD, EXTRA, MODEL_CARD, read_card
+from digits.errors import DigitsError
+from digits.preprocess import digit_image
+from digits.strokes import handwrite
+from export import publish
+from export.proof import Finding, ProofFailed, examine, fresh_answers, golden_drawings
+
+PROOF_IMAGES = 1_000
+MARGIN = 0.001
+"""A new version may be this much worse on held-out digits than the one it replaces."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Export; 0 done, 1 a proof failed or the base path refused, 2 usage."""
+    options = _options().parse_args(arguments)
+    try:
+        return _export(options)
+    except DigitsError as exc:
+        print(f"export: {exc}", file=sys.stderr)
+        return 1
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+    parser.add_argument(
+        "--model", type=Path, default=Path("runs/latest/model.keras"), help="Keras model; report.json lies beside it"
+    )
+    parser.add_argument("--base-path", type=Path, default=Path("models/digits"), help="where the numbered versions lie")
+    parser.add_argument("--drawings", type=Path, help="file of pen digits to prove on; otherwise handwriting made up on the spot")
+    parser.add_argument("--dry-run", action="store_true", help="show everything, publish nothing")
+    parser.add_argument("--force", action="store_true", help="publish even if it is worse than the current version")
+    parser.add_argument("--no-timing", action="store_true", help="leave out the comparison with a plain model.export")
+    return parser
+
+
+def _export(options: argparse.Namespace) -> int:
+    import keras
+
+    from export import card as cards
+    from export import signatures, warmup
+    from export.network_graph import Network
+
+    report_path = options.model.with_name("report.json")
+    for path in (options.model, report_path):
+        if not path.is_file():
+            raise ProofFailed(f"there is no {path}; train first (python -m training), or name the model with --model")
+    report = json.loads(report_path.read_text())
+    model = keras.models.load_model(options.model)
+    mean, deviation, temperature = report["pixels"]["mean"], report["pixels"]["deviation"], report["temperature"]
+    network = Network.of(model, mean, deviation, temperature)
+
+    golden = golden_drawings()
+    drawings = [*_drawings(options.drawings), *(data for _, data, _ in golden)]
+    seen = np.stack([digit_image(data) for data in drawings])
+    with publish.staging(options.base_path) as folder:
+        data = cards.card(report, _signature_table())
+        texts = {
+            c.FINGERPRINT_TOPIC: c.fingerprint(),
+            c.CARD_TOPIC: json.dumps(data, indent=1, ensure_ascii=False),
+            c.MODEL_CARD_TOPIC: cards.model_card(data),
+        }
+        print(f"writing {folder.parent}/{publish.next_version(options.base_path)}")
+        signatures.save(signatures.Module(network, texts), folder)
+        (folder / EXTRA).mkdir(exist_ok=True)
+        (folder / CARD).write_text(texts[c.CARD_TOPIC] + "\n")
+        (folder / MODEL_CARD).write_text(texts[c.MODEL_CARD_TOPIC])
+        warmup.write(folder, drawings[: max(warmup.BATCHES)], seen[: max(warmup.BATCHES)])
+
+        wanted = _keras_probabilities(model, seen[:PROOF_IMAGES], mean, deviation, temperature)
+        with tempfile.TemporaryDirectory() as scratch:
+            answers = fresh_answers(folder, seen[:PROOF_IMAGES], drawings, seen, Path(scratch))
+            findings = [*examine(answers, wanted, seen, golden), _not_worse(data, options.base_path, options.force)]
+            if not options.no_timing:
+                from export.timing import compare
+
+                print(compare(model, folder, Path(scratch), mean, deviation))
+        for finding in findings:
+            print(f"{'ok  ' if finding.holds else 'FAIL'} {finding.what}: {finding.figure}")
+        if not all(finding.holds for finding in findings):
+            raise ProofFailed("nothing was published")
+        if options.dry_run:
+            print("dry run: nothing was published")
+            return 0
+        print(f"published {publish.publish(folder, options.base_path)}")
+    return 0
+
+
+def _drawings(path: Path | None) -> list[bytes]:
+    """A thousand drawings on a canvas: people's if there is a file of them, else handwriting made up."""
+    r = np.random.default_rng(2020)
+    if path is not None:
+        pen = canvas.load(path)
+        chosen = r.choice(len(pen.labels), PROOF_IMAGES, replace=False)
+        strokes: list[Any] = [pen.strokes[i] for i in chosen]
+    else:
+        strokes = [handwrite(i % 10, r) for i in range(PROOF_IMAGES)]
+    return [canvas.png(canvas.draw(one, float(r.uniform(12, 28)), float(r.uniform(0.4, 0.85)))) for one in strokes]
+
+
+def _keras_probabilities(model: Any, images: c.Images28, mean: float, deviation: float, temperature: float) -> c.Probabilities:
+    edge = (c.NETWORK_PX - c.IMAGE_PX) // 2
+    x = np.pad(images, ((0, 0), (edge, edge), (edge, edge))).astype(np.float32)
+    p = np.asarray(model.predict(((x - mean) / deviation)[..., None], verbose=0), np.float64) ** (1 / temperature)
+    tempered: c.Probabilities = (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
+    return tempered
+
+
+def _signature_table() -> dict[str, Any]:
+    return {
+        c.SIGNATURE: {
+            "inputs": {c.IMAGES: "uint8 [N, 28, 28]"},
+            "outputs": {c.PROBABILITIES: "float32 [N, 10]", c.DIGIT: "int64 [N]"},
+        },
+        c.DRAWINGS_SIGNATURE: {
+            "inputs": {c.IMAGE_BYTES: "string [N]"},
+            "outputs": {c.PROBABILITIES: "float32 [N, 10]", c.DIGIT: "int64 [N]", c.IMAGES: "uint8 [N, 28, 28]"},
+        },
+        c.CLASSIFY_SIGNATURE: {
+            "inputs": {"inputs": "string [N], tf.Example with images: 784 bytes"},
+            "outputs": {"classes": "string [N, 10], best first", "scores": "float32 [N, 10]"},
+        },
+        c.ABOUT_SIGNATURE: {"inputs": {c.TOPIC: "string [N]"}, "outputs": {c.TEXT: "string [N]"}},
+    }
+
+
+def _not_worse(card: dict[str, Any], base_path: Path, force: bool) -> Finding:
+    """Compare held-out accuracy with the current version's."""
+    new = card["figures"]["held_out"]
+    current = publish.versions(base_path)
+    if not current:
+        return Finding("not worse than the current version", "there is none", True)
+    old = read_card(base_path / str(current[-1]))["figures"]["held_out"]
+    figure = (
+        f"held-out accuracy {100 * new:.2f} % against {100 * old:.2f} % of version {current[-1]} (margin {100 * MARGIN} points)"
+    )
+    worse = new < old - MARGIN
+    return Finding("not worse than the current version", figure + (", forced" if worse and force else ""), force or not worse)
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    code = main()
+    if code == 0:
+        print(f"{time.monotonic() - began:.0f} s")
+    sys.exit(code)

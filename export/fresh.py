@@ -1,0 +1,42 @@
+"""`python -m export.fresh VERSION QUESTIONS ANSWERS`: what a SavedModel answers in a process that knows nothing else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from digits import contract as c
+
+BATCH = 250
+
+
+def main(version_dir: str, questions: str, answers: str) -> None:
+    """Load the version, run `serving_default` and `drawings`, write the outputs."""
+    with np.load(questions) as file:
+        images, seen, joined, lengths = (file[name] for name in ("images", "seen", "drawings", "lengths"))
+    drawings = [part.tobytes() for part in np.split(joined, np.cumsum(lengths)[:-1])]
+    loaded = tf.saved_model.load(version_dir)
+    default, drawn = loaded.signatures[c.SIGNATURE], loaded.signatures[c.DRAWINGS_SIGNATURE]
+
+    def whole(signature: Any, name: str, values: Sequence[bytes] | NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        parts = [signature(**{name: tf.constant(values[at : at + BATCH])}) for at in range(0, len(values), BATCH)]
+        return {key: np.concatenate([part[key].numpy() for part in parts]) for key in parts[0]}
+
+    plain, again, from_bytes = (
+        whole(default, c.IMAGES, images),
+        whole(default, c.IMAGES, seen),
+        whole(drawn, c.IMAGE_BYTES, drawings),
+    )
+    np.savez(
+        answers, probabilities=plain[c.PROBABILITIES], digit=plain[c.DIGIT], seen_digit=again[c.DIGIT],
+        drawn_images=from_bytes[c.IMAGES], drawn_digit=from_bytes[c.DIGIT],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4])

@@ -1,0 +1,81 @@
+"""`python -m export` on a trained network, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digits import contract as c
+from digits.client import PredictClient
+from digits.strokes import synthetic
+from tests.conftest import MODELS, ROOT, StartServer
+
+keras = pytest.importorskip("keras")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with random weights and settled norms, and the shipped model's report beside it."""
+    from training.network import lenet5_v2
+
+    folder = tmp_path_factory.mktemp("run")
+    keras.utils.set_random_seed(1)
+    network = lenet5_v2()
+    r = np.random.default_rng(2)
+    for layer in network.layers:
+        if layer.name.startswith("batchnorm"):
+            gamma, beta, _, variance = layer.get_weights()
+            spread = [
+                r.uniform(0.5, 2, gamma.shape),
+                *(r.normal(0, 0.3, beta.shape) for _ in range(2)),
+                r.uniform(0.5, 2, variance.shape),
+            ]
+            layer.set_weights(spread)
+    network.save(folder / "model.keras")
+    card = json.loads((MODELS / "1" / "assets.extra" / "digits.json").read_text())
+    report = {name: card[name] for name in ("threshold", "temperature", "data_sha256", "figures")}
+    report |= card["training"] | {"pixels": {"mean": 25.5, "deviation": 70.25}}
+    (folder / "report.json").write_text(json.dumps(report))
+    return folder / "model.keras"
+
+
+def export(model: Path, base: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "export", "--model", str(model), "--base-path", str(base), *more]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
+
+
+def test_a_version_is_proven_published_and_served(trained: Path, tmp_path: Path, serve: StartServer) -> None:
+    run = export(trained, tmp_path, "--no-timing", "--force")
+    assert run.returncode == 0, run.stderr[-2000:] + run.stdout
+    assert "same probabilities as Keras on 1,000 images" in run.stdout
+    assert "FAIL" not in run.stdout
+    assert [child.name for child in tmp_path.iterdir()] == ["1"]
+
+    server = serve("--model_name=digits", f"--model_base_path={tmp_path}", "--enable_model_warmup=true")
+    images = synthetic(40, seed=11)[0]
+    network = keras.models.load_model(trained)
+    x = (np.pad(images, ((0, 0), (2, 2), (2, 2))).astype(np.float32) - 25.5) / 70.25
+    card = json.loads((tmp_path / "1" / "assets.extra" / "digits.json").read_text())
+    logits = np.log(network.predict(x[..., None], verbose=0)) / card["temperature"]
+    wanted = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    with PredictClient(server.target) as client:
+        assert np.abs(client.predict(images, 10).probabilities - wanted).max() < 1e-5
+        assert client.about([c.FINGERPRINT_TOPIC], 10)[c.FINGERPRINT_TOPIC] == c.fingerprint() == card["fingerprint"]
+        signatures = client.signatures(10)
+    assert set(signatures) >= {"serving_default", "drawings", "classify", "about"}
+    assert list(signatures["serving_default"].inputs) == ["images"]
+    assert sorted(signatures["serving_default"].outputs) == ["digit", "probabilities"]
+    assert sorted(signatures["drawings"].outputs) == ["digit", "images", "probabilities"]
+    assert signatures["classify"].method_name == "tensorflow/serving/classify"
+
+
+def test_a_model_without_its_report_is_refused(tmp_path: Path) -> None:
+    run = export(tmp_path / "model.keras", tmp_path)
+    assert run.returncode == 1
+    assert "train first (python -m training), or name the model with --model" in run.stderr
+    assert "Traceback" not in run.stderr
