@@ -1,0 +1,132 @@
+"""The model configuration: checking it, labels, reloading it by RPC or from its file."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from serving import messages, text_config
+from serving.metrics import Metrics
+from serving.resolver import Resolver
+from serving.status import Code, Status, invalid
+from serving.versions import ModelSource
+
+log = logging.getLogger(__name__)
+
+PLATFORM = "tensorflow"
+Labels = dict[tuple[str, str], int]
+
+
+class Configuration:
+    """Holds the ModelServerConfig in force and replaces it whole or not at all."""
+
+    def __init__(self, resolver: Resolver, metrics: Metrics, labels_in_advance: bool) -> None:
+        self._resolver, self._repository, self._metrics = resolver, resolver.repository, metrics
+        self._labels_in_advance = labels_in_advance
+        self._models: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def apply(self, config: Any, at_start: bool = False) -> None:
+        """Put a ModelServerConfig in force and wait until its new models are available or have failed.
+
+        Raises Status; a config that is refused changes nothing.
+        """
+        with self._lock:
+            models = list(config.model_config_list.config)
+            self._check(models)
+            labels = self._labels(models)
+            new = [model.name for model in models if model.name not in self._models]
+            self._models = {model.name: model for model in models}
+            self._resolver.labels = labels
+            self._repository.set_sources(
+                ModelSource(m.name, Path(m.base_path), m.model_version_policy if m.HasField("model_version_policy") else None)
+                for m in models
+            )
+            failed = self._repository.wait_until_decided(new)
+        if failed:
+            what = "servable" if at_start else "model"
+            listed = "".join(
+                f"{{{{name: {name} version: {version}}} due to error: {status}}}, " for name, (version, status) in failed.items()
+            )
+            raise Status(Code.UNKNOWN, f"{len(failed)} {what}(s) did not become available: {{{listed}}}")
+
+    def _check(self, models: Sequence[Any]) -> None:
+        seen: set[str] = set()
+        for model in models:
+            if model.name in seen:
+                raise invalid(f"Illegal to list model {model.name} multiple times in config list")
+            seen.add(model.name)
+        for model in models:
+            if not model.base_path.startswith("/") and "://" not in model.base_path:
+                raise invalid(f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}")
+        for model in models:
+            typed, platformed = model.model_type != 0, bool(model.model_platform)
+            both_or_neither = {(True, True): "both", (False, False): "neither"}.get((typed, platformed))
+            if both_or_neither:
+                joint = "and" if typed else "nor"
+                raise invalid(
+                    f"Illegal setting {both_or_neither} ModelServerConfig::model_type (deprecated) {joint} "
+                    f"ModelServerConfig::model_platform, model name is {model.name}"
+                )
+        for model in models:
+            old = self._models.get(model.name)
+            if old is not None and _platform(old) != _platform(model):
+                raise invalid(
+                    f"Illegal to change a model's platform. For model {model.name} platform was {_platform(old)} and new "
+                    f"platform requested is {_platform(model)}"
+                )
+        for model in models:
+            if _platform(model) != PLATFORM:
+                raise invalid(f"Model {model.name} requests unsupported platform {_platform(model)}")
+        if any(model.HasField("logging_config") for model in models):
+            raise invalid("No request-logger-creator provided.")
+
+    def _labels(self, models: Sequence[Any]) -> Labels:
+        """Build the new label map.  Raises Status for a label on a version that cannot be asked."""
+        labels: Labels = {}
+        for model in models:
+            for label, version in model.version_labels.items():
+                now = self._resolver.labels.get((model.name, label))
+                unavailable = not self._repository.is_available(model.name, version)
+                if unavailable and not (self._labels_in_advance and now in (None, version)):
+                    raise Status(
+                        Code.FAILED_PRECONDITION,
+                        f"Request to assign label to version {version} of model {model.name}, which is not currently "
+                        "available for inference",
+                    )
+                labels[model.name, label] = version
+        return labels
+
+    def reload(self, request: Any) -> Any:
+        """ReloadConfigRequest → ReloadConfigResponse.  Raises Status."""
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported"
+            )
+        before = [self._metrics.total(name) for name in request.metric_names]
+        self.apply(request.config)
+        response = messages.ReloadConfigResponse()
+        response.status.SetInParent()
+        for name, count in zip(request.metric_names, before, strict=True):
+            response.metric.add(name=name, int64_value_increase=self._metrics.total(name) - count)
+        return response
+
+    def watch(self, path: str, period_s: float, stop: threading.Event) -> None:
+        """Re-read the file every `period_s` until told to stop; a bad file leaves the config as it is."""
+        last = Path(path).read_bytes()
+        while not stop.wait(period_s):
+            try:
+                text = Path(path).read_bytes()
+                if text != last:
+                    last = text
+                    self.apply(text_config.read(path, messages.ModelServerConfig))
+                    log.info("%s was read again and is in force", path)
+            except (Status, OSError) as exc:
+                log.error("%s was not taken: %s", path, exc)
+
+
+def _platform(model: Any) -> str:
+    return model.model_platform or {1: PLATFORM, 2: "other"}.get(model.model_type, "")

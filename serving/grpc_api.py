@@ -1,0 +1,98 @@
+"""The gRPC API: method paths, message classes, health."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf import descriptor_pb2
+from google.protobuf.message import DecodeError
+
+from digits import wire
+from serving import messages
+from serving.configuration import Configuration
+from serving.core import Core
+from serving.grpc_calls import Call, Handler
+from serving.model_info import ModelInfo
+from serving.status import Code, Status
+
+PREDICTION = "/tensorflow.serving.PredictionService/"
+MODEL = "/tensorflow.serving.ModelService/"
+UNDECODABLE = Status(Code.INTERNAL, "")
+
+Inference = Callable[[Any, float | None, Callable[[Any], None]], None]
+
+
+def handlers(core: Core, info: ModelInfo, configuration: Configuration, health: bool) -> dict[str, Handler]:
+    """Every method the port answers."""
+    table = {
+        PREDICTION + "Predict": _inference(core.predict, messages.PredictRequest),
+        PREDICTION + "Classify": _inference(core.classify, messages.ClassificationRequest),
+        PREDICTION + "Regress": _inference(core.regress, messages.RegressionRequest),
+        PREDICTION + "MultiInference": _inference(core.multi_inference, messages.MultiInferenceRequest),
+        PREDICTION + "GetModelMetadata": _question(info.metadata, wire.GetModelMetadataRequest),
+        MODEL + "GetModelStatus": _question(info.status, wire.GetModelStatusRequest),
+        MODEL + "HandleReloadConfigRequest": _question(configuration.reload, messages.ReloadConfigRequest),
+    }
+    if health:
+        table["/grpc.health.v1.Health/Check"] = _question(check_health, HealthCheckRequest)
+    return table
+
+
+def _inference(method: Inference, request_class: Any) -> Handler:
+    def handle(call: Call, data: bytes) -> None:
+        try:
+            request = request_class.FromString(data)
+        except DecodeError:
+            call.refuse(UNDECODABLE)
+            return
+        method(request, call.deadline, lambda result: _send(call, result))
+
+    return handle
+
+
+def _question(method: Callable[[Any], Any], request_class: Any) -> Handler:
+    def handle(call: Call, data: bytes) -> None:
+        try:
+            result = method(request_class.FromString(data))
+        except DecodeError:
+            result = UNDECODABLE
+        except Status as status:
+            result = status
+        _send(call, result)
+
+    return handle
+
+
+def _send(call: Call, result: Any) -> None:
+    if isinstance(result, Status):
+        call.refuse(result)
+    else:
+        call.reply(result.SerializeToString())
+
+
+# -- grpc.health.v1, written out here: grpcio-health-checking would bring the aio and sync servers' glue for three fields ----
+
+
+def _health_messages() -> tuple[Any, Any]:
+    file = descriptor_pb2.FileDescriptorProto(name="health.proto", package="grpc.health.v1", syntax="proto3")
+    request = file.message_type.add(name="HealthCheckRequest")
+    request.field.add(name="service", number=1, type=9, label=1)
+    response = file.message_type.add(name="HealthCheckResponse")
+    states = response.enum_type.add(name="ServingStatus")
+    for number, name in enumerate(("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")):
+        states.value.add(name=name, number=number)
+    response.field.add(name="status", number=1, type=14, label=1, type_name=".grpc.health.v1.HealthCheckResponse.ServingStatus")
+    wire.pool.Add(file)
+    return wire.message("grpc.health.v1.HealthCheckRequest"), wire.message("grpc.health.v1.HealthCheckResponse")
+
+
+HealthCheckRequest, HealthCheckResponse = _health_messages()
+HEALTHY = ("", "ModelService", "PredictionService")
+
+
+def check_health(request: Any) -> Any:
+    """SERVING for the server and its two services by their short names.  Raises Status for others."""
+    if request.service not in HEALTHY:
+        raise Status(Code.NOT_FOUND, "service name unknown")
+    return HealthCheckResponse(status=1)

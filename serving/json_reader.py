@@ -1,0 +1,223 @@
+"""JSON as TensorFlow Serving reads it: RapidJSON with NaN and Inf, stopping after the first value.
+
+Python's own reader differs in what it accepts, in its depth, in repeated keys and in its errors.
+Documents of plain numbers, the bulk of all bytes, go through orjson all the same.
+
+Values: dict (keys str, undecodable bytes as surrogates; the first of repeated keys counts), list, bytes for strings, int, float,
+bool, None.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from serving.json_numbers import BadNumber, number
+
+_SPACE = re.compile(rb"[ \t\n\r]*")
+_PLAIN_STRING = re.compile(rb'[^"\\\x00-\x1f]*')
+_WORDS = ((b"true", True), (b"false", False), (b"null", None))
+_SPECIAL = ((b"NaN", float("nan")), (b"Infinity", float("inf")), (b"Inf", float("inf")))
+_ESCAPES = {0x22: b'"', 0x5C: b"\\", 0x2F: b"/", 0x62: b"\b", 0x66: b"\f", 0x6E: b"\n", 0x72: b"\r", 0x74: b"\t"}
+
+
+class BadJson(Exception):
+    """The text upstream gives after `JSON Parse error: `."""
+
+
+class LastKeys(dict[str, Any]):
+    """An object, with the last value of each repeated key kept beside the first."""
+
+    last: dict[str, Any]
+
+
+def read(data: bytes) -> Any:
+    """Parse the first value of a document.  Raises BadJson."""
+    if not data:
+        raise BadJson("The document is empty")
+    quick = _quick(data) if len(data) > 512 else None
+    return _Reader(data).document() if quick is None else quick
+
+
+def _quick(data: bytes) -> dict[str, Any] | None:
+    """Read an object of numbers with orjson; None if anything about it needs the careful reader."""
+    if b"true" in data or b"false" in data or b"null" in data or b"\\" in data:
+        return None
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(document, dict):
+        return None
+    strings = len(document)
+    signature = document.get("signature_name")
+    if isinstance(signature, str):
+        document["signature_name"] = signature.encode()
+        strings += 1
+    for value in document.values():
+        if isinstance(value, dict):
+            strings += len(value)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            strings += sum(len(item) for item in value if isinstance(item, dict))
+    # every quote belongs to a key seen once, or there are strings among the values
+    return document if data.count(b'"') == 2 * strings else None
+
+
+class _Reader:
+    """A careful reader without recursion: depth is limited by memory only."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+
+    def document(self) -> Any:
+        self._skip()
+        if self._at >= len(self._data):
+            raise self._error("The document is empty.")
+        containers: list[dict[str, Any] | list[Any]] = []
+        keys: list[str] = []
+        while True:
+            opened = self._data[self._at : self._at + 1]
+            if opened in (b"{", b"["):
+                self._at += 1
+                self._skip()
+                new: dict[str, Any] | list[Any] = {} if opened == b"{" else []
+                if self._take(b"}" if opened == b"{" else b"]"):
+                    value: Any = new
+                else:
+                    containers.append(new)
+                    keys.append(self._key() if opened == b"{" else "")
+                    continue
+            else:
+                value = self._scalar()
+            while containers:  # put the value where it belongs and see what follows
+                top = containers[-1]
+                if isinstance(top, dict):
+                    if keys[-1] in top:
+                        _remember_last(containers, top, keys[-1], value)
+                        top = containers[-1]
+                    else:
+                        top[keys[-1]] = value
+                        if isinstance(top, LastKeys):
+                            top.last[keys[-1]] = value
+                else:
+                    top.append(value)
+                self._skip()
+                if self._take(b","):
+                    self._skip()
+                    if isinstance(top, dict):
+                        keys[-1] = self._key()
+                    break
+                if not self._take(b"}" if isinstance(top, dict) else b"]"):
+                    if isinstance(top, dict):
+                        raise self._error("Missing a comma or '}' after an object member.")
+                    raise self._error("Missing a comma or ']' after an array element.")
+                value = containers.pop()
+                keys.pop()
+            else:
+                return value
+
+    def _key(self) -> str:
+        if self._data[self._at : self._at + 1] != b'"':
+            raise self._error("Missing a name for object member.")
+        key = self._string().decode("utf-8", "surrogateescape")
+        self._skip()
+        if not self._take(b":"):
+            raise self._error("Missing a colon after a name of object member.")
+        self._skip()
+        return key
+
+    def _scalar(self) -> Any:
+        data, at = self._data, self._at
+        if data.startswith(b'"', at):
+            return self._string()
+        for word, value in _WORDS:
+            if data.startswith(word, at):
+                self._at += len(word)
+                return value
+        sign = 1 if data[at : at + 1] != b"-" else -1
+        start = at + (sign < 0)
+        for word, special in _SPECIAL:
+            if data.startswith(word, start):
+                self._at = start + len(word)
+                return sign * special
+        return self._number()
+
+    def _string(self) -> bytes:
+        """Read a string; the cursor is on its opening quote."""
+        data = self._data
+        start = self._at
+        at = start + 1
+        end = _PLAIN_STRING.match(data, at).end()  # type: ignore[union-attr]
+        if data[end : end + 1] == b'"':
+            self._at = end + 1
+            return data[at:end]
+        pieces = []
+        while True:
+            end = _PLAIN_STRING.match(data, at).end()  # type: ignore[union-attr]
+            pieces.append(data[at:end])
+            if end >= len(data) or data[end] == 0:
+                raise self._error("Missing a closing quotation mark in string.", start)
+            if data[end] == 0x22:
+                self._at = end + 1
+                return b"".join(pieces)
+            if data[end] != 0x5C:
+                raise self._error("Invalid escape character in string.", end)
+            escape = data[end + 1] if end + 1 < len(data) else 0
+            if escape == 0x75:
+                text, at = self._unicode(end)
+                pieces.append(text)
+            elif escape in _ESCAPES:
+                pieces.append(_ESCAPES[escape])
+                at = end + 2
+            else:
+                raise self._error("Invalid escape character in string.", end)
+
+    def _unicode(self, at: int) -> tuple[bytes, int]:
+        r"""Read \uXXXX, or a pair of them; returns its UTF-8 and where it ends."""
+        code = self._hex(at)
+        if not 0xD800 <= code < 0xDC00:  # a low surrogate alone passes, as its three bytes
+            return chr(code).encode("utf-8", "surrogatepass"), at + 6
+        if self._data[at + 6 : at + 8] != b"\\u":
+            raise self._error("The surrogate pair in string is invalid.", at)
+        low = self._hex(at + 6)
+        if not 0xDC00 <= low < 0xE000:
+            raise self._error("The surrogate pair in string is invalid.", at)
+        return chr(((code - 0xD800) << 10 | (low - 0xDC00)) + 0x10000).encode(), at + 12
+
+    def _hex(self, at: int) -> int:
+        digits = self._data[at + 2 : at + 6]
+        if not re.fullmatch(rb"[0-9a-fA-F]{4}", digits):
+            raise self._error("Incorrect hex digit after \\u escape in string.", at)
+        return int(digits, 16)
+
+    def _number(self) -> int | float:
+        try:
+            value, self._at = number(self._data, self._at)
+        except BadNumber as bad:
+            raise self._error(bad.reason, bad.at) from None
+        return value
+
+    def _skip(self) -> None:
+        self._at = _SPACE.match(self._data, self._at).end()  # type: ignore[union-attr]
+
+    def _take(self, character: bytes) -> bool:
+        if self._data.startswith(character, self._at):
+            self._at += 1
+            return True
+        return False
+
+    def _error(self, reason: str, at: int | None = None) -> BadJson:
+        return BadJson(f"{reason} at offset: {self._at if at is None else at}")
+
+
+def _remember_last(containers: list[Any], top: dict[str, Any], key: str, value: Any) -> None:
+    """Turn an object with a repeated key into one that knows both values."""
+    if isinstance(top, LastKeys):
+        top.last[key] = value
+        return
+    both = LastKeys(top)
+    both.last = {**top, key: value}
+    containers[-1] = both

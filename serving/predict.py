@@ -1,0 +1,112 @@
+"""Predict: named tensors in, named tensors out; the checks in upstream's order and words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from serving import messages, tensor_wire
+from serving.servable import Servable
+from serving.status import Code, Status, invalid
+from serving.tensors import Tensor
+
+DEFAULT_SIGNATURE = "serving_default"
+PREDICT_METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request that passed every check: what to feed, what to fetch, under which aliases."""
+
+    feeds: dict[str, Tensor]
+    aliases: list[str]
+    fetches: list[str]
+
+
+def signature_of(servable: Servable, name: str, check_method: bool) -> Any:
+    """Return the SignatureDef that gRPC Predict would use."""
+    signature = servable.signatures.get(name)
+    if signature is None:
+        raise Status(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+    check_predict_method(signature, check_method)
+    return signature
+
+
+def check_predict_method(signature: Any, check_method: bool) -> None:
+    """With --enable_signature_method_name_check, refuse signatures that are not for serving."""
+    if check_method and signature.method_name not in PREDICT_METHODS:
+        wanted = ", ".join(PREDICT_METHODS)
+        raise Status(
+            Code.INTERNAL,
+            f"Expected prediction signature method_name to be one of {{{wanted}}}. Was: {signature.method_name}",
+        )
+
+
+def plan(signature: Any, inputs: Mapping[str, Any], output_filter: Collection[str]) -> Call:
+    """Check a gRPC request's inputs (digits.fast.Tensor by alias) against the signature."""
+    wanted, defaults = signature.inputs, signature.defaults
+    if len(inputs) > len(wanted) or (len(inputs) < len(wanted) and not defaults):
+        raise _size_mismatch(inputs, wanted)
+    feeds: dict[str, Tensor] = {}
+    used = []
+    for alias in sorted(wanted):
+        feed = wanted[alias].name
+        if alias in inputs:
+            used.append(alias)
+            feeds[feed] = _tensor(alias, inputs[alias])
+        elif alias in defaults:
+            feeds[feed] = _tensor(alias, _fast(defaults[alias]))
+        else:
+            raise invalid(
+                f"Signature input alias: {alias}(feed name: {feed}) not found in request and no default value provided. "
+                f"Inputs expected to be in the request {{{','.join(inputs)}}}, or default input alias set: {','.join(defaults)}"
+            )
+    if len(used) != len(inputs):
+        raise invalid(f"Inputs contains invalid name. Used request inputs: {','.join(used)}, request input: {','.join(inputs)}")
+    return Call(feeds, *_fetches(signature, output_filter))
+
+
+def _size_mismatch(inputs: Mapping[str, Any], wanted: Mapping[str, Any]) -> Status:
+    got, want = sorted(inputs), sorted(wanted)
+    extra = ",".join(name for name in got if name not in wanted)
+    missing = ",".join(name for name in want if name not in inputs)
+    return invalid(
+        f"input size does not match signature: {len(got)}!={len(want)} len({{{','.join(got)}}}) != len({{{','.join(want)}}}). "
+        f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
+    )
+
+
+def _fast(proto: Any) -> Any:
+    return messages.FastTensor.FromString(proto.SerializeToString())
+
+
+def _tensor(alias: str, proto: Any) -> Tensor:
+    try:
+        return tensor_wire.read(proto)
+    except tensor_wire.Unreadable:
+        raise invalid(f"tensor parsing error: {alias}") from None
+
+
+def _fetches(signature: Any, output_filter: Collection[str]) -> tuple[list[str], list[str]]:
+    """Aliases and tensor names to fetch; an empty filter means all."""
+    outputs = signature.outputs
+    aliases: list[str] = []
+    for alias in output_filter:
+        if alias not in outputs:
+            raise invalid(
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set {{{','.join(outputs)}}}."
+            )
+        if alias in aliases:
+            raise invalid(f"duplicate output tensor alias: {alias}")
+        aliases.append(alias)
+    aliases = aliases or list(outputs)
+    if not aliases:
+        raise invalid("Must specify at least one target to fetch or execute.")
+    return aliases, [outputs[alias].name for alias in aliases]
+
+
+def plan_tensors(signature: Any, tensors: Mapping[str, Tensor]) -> Call:
+    """A REST request's tensors, already checked by alias; REST knows no output_filter."""
+    feeds = {signature.inputs[alias].name: tensor for alias, tensor in tensors.items()}
+    return Call(feeds, *_fetches(signature, ()))

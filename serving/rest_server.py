@@ -1,0 +1,157 @@
+"""The HTTP server under the REST API: uvicorn's event loop and parser, worker threads for the model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from serving.core import Core
+from serving.flags import Parsed
+from serving.http_replies import Reply, page
+from serving.metrics import Metrics
+from serving.model_info import ModelInfo
+from serving.rest_api import METHODS, METRICS_PATH, RestApi
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 256 * 2**20
+"""Larger bodies are refused unread; upstream has no limit but memory."""
+REASONS = {429: "Client Error", 499: "Client Closed Request", 504: "Gateway Time-out"}
+
+
+class _Protocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are not looked at
+    """uvicorn's protocol, keeping what ASGI drops: the request target as it was sent, unknown methods.
+
+    ASGI has no way to say that a path ended in a bare `?`, and the API's error texts quote targets, so the target travels to
+    the application in hexadecimal.
+    """
+
+    url: bytes
+    _first_bytes = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._first_bytes = data[:64]
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        self.url = b"/" + self.url.hex().encode()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        method = re.match(rb"([A-Za-z]+) \S+ HTTP/1", self._first_bytes)
+        status = 501 if method and method[1].decode() not in METHODS else 400
+        body = page(status).body
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: text/html\r\ncontent-length: {len(body)}\r\n"
+        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        self.transport.close()
+
+
+class RestServer:
+    """Serves the REST API on one port, from a thread of its own."""
+
+    def __init__(self, core: Core, info: ModelInfo, metrics: Metrics, flags: Parsed, monitoring: Any) -> None:
+        timeout = flags.rest_api_timeout_in_ms
+        path = None
+        if monitoring is not None and monitoring.prometheus_config.enable:
+            path = monitoring.prometheus_config.path or METRICS_PATH
+        self._api = RestApi(
+            core, info, metrics, timeout / 1000 if timeout > 0 else None, flags.rest_api_enable_cors_support, path
+        )
+        self._workers = ThreadPoolExecutor(max(1, flags.rest_api_num_threads), "rest")
+        self._sockets = listen(flags.rest_api_port)
+        config = uvicorn.Config(
+            self._application, interface="asgi3", http=_Protocol, ws="none", loop="auto", lifespan="off",
+            access_log=False, log_config=None, log_level="warning", proxy_headers=False, server_header=False,
+            date_header=False, timeout_keep_alive=75,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._server.install_signal_handlers = lambda: None
+        self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            threading.Event().wait(0.01)
+
+    def stop(self, grace_s: float) -> None:
+        """Finish requests in work, then close."""
+        self._server.config.timeout_graceful_shutdown = max(1, int(grace_s))
+        self._server.should_exit = True
+        self._thread.join(grace_s + 1)
+
+    def _run(self) -> None:
+        asyncio.run(self._server._serve(self._sockets))
+
+    async def _application(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        body = await _body(receive)
+        if body is None:
+            reply = page(413)
+        else:
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[Reply] = loop.create_future()
+
+            def answer(reply: Reply) -> None:
+                loop.call_soon_threadsafe(_settle, future, reply)
+
+            target = bytes.fromhex(scope["raw_path"][1:].decode())
+            loop.run_in_executor(self._workers, self._api.handle, scope["method"], target, headers, body, answer)
+            reply = await future
+        head = [(b"content-type", reply.content_type.encode()), (b"content-length", str(len(reply.body)).encode())]
+        head += [(name.lower().encode(), value.encode()) for name, value in reply.headers.items()]
+        if reply.close:
+            head.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": reply.status, "headers": head})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
+
+
+def _settle(future: asyncio.Future[Reply], reply: Reply) -> None:
+    if not future.done():  # the client may have gone
+        future.set_result(reply)
+
+
+async def _body(receive: Any) -> bytes | None:
+    """Read the whole body; None if it is too large."""
+    parts, size = [], 0
+    while True:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            return b""
+        part = event.get("body", b"")
+        size += len(part)
+        if size > MAX_BODY:
+            return None
+        parts.append(part)
+        if not event.get("more_body"):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def listen(port: int) -> list[socket.socket]:
+    """Listen on every address, IPv6 where there is any.  Raises OSError."""
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    listener = socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6, backlog=1024)
+    # asyncio does this for sockets that say they are TCP, which create_server's do not: without it a reply's body waits 40 ms
+    # for the acknowledgement of its headers
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return [listener]
+
+
+def install_reasons() -> None:
+    """Give uvicorn upstream's reason phrases where they differ from the usual ones."""
+    from uvicorn.protocols.http import httptools_impl
+
+    for status, reason in REASONS.items():
+        httptools_impl.STATUS_LINE[status] = f"HTTP/1.1 {status} {reason}\r\n".encode()
+
+
+install_reasons()

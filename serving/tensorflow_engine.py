@@ -1,0 +1,210 @@
+"""The TensorFlow engine: SavedModels in C++ sessions, as TensorFlow Serving runs them."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from digits import wire
+from serving import messages, text_config
+from serving import tensorflow_c as c
+from serving.engine import EngineOptions, LoadedModel
+from serving.status import Code, Status
+from serving.tensors import KINDS, STRING, Tensor
+
+VARIABLE_OPERATIONS = (b"VarHandleOp", b"VariableV2", b"Variable")
+MetaGraphDef = wire.message("tensorflow.MetaGraphDef")
+
+
+def _timeout_options(timeout_s: float) -> bytes:
+    """A serialized tensorflow.RunOptions with timeout_in_ms (field 2, a varint), made anew for every run."""
+    out, value = bytearray([2 << 3]), max(1, math.ceil(timeout_s * 1000))
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+class TensorFlowEngine:
+    """Loads SavedModels through TensorFlow's C API."""
+
+    def __init__(self, options: EngineOptions | None = None) -> None:
+        # Both are read when the library is loaded, and a person's own setting wins.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # its INFO lines are about itself
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as in TensorFlow Serving: quicker, and the same last digits
+        self._lib = c.library()
+        self._config = self._session_config(options or EngineOptions())
+
+    @staticmethod
+    def version() -> str:
+        """TensorFlow's own version."""
+        return str(c.library().TF_Version().decode())
+
+    @staticmethod
+    def _session_config(options: EngineOptions) -> bytes:
+        """A serialized tensorflow.ConfigProto.  Raises Status for a file that does not parse."""
+        config = messages.ConfigProto()
+        if options.session_config is not None:
+            config = text_config.read(str(options.session_config), messages.ConfigProto)
+        config.intra_op_parallelism_threads = options.intra_op_threads  # the flags win, even when they are 0
+        config.inter_op_parallelism_threads = options.inter_op_threads
+        return bytes(config.SerializeToString())
+
+    def load(self, path: Path, tags: Sequence[str]) -> LoadedModel:
+        """Load a version; the loader's own codes and texts come through."""
+        lib = self._lib
+        status, options, graph = lib.TF_NewStatus(), lib.TF_NewSessionOptions(), lib.TF_NewGraph()
+        meta = lib.TF_NewBuffer()
+        session = None
+        try:
+            lib.TF_SetConfig(options, self._config, len(self._config), status)
+            lib.check(status)
+            wanted = c.array_of(ctypes.c_char_p, [tag.encode() for tag in tags])
+            session = lib.TF_LoadSessionFromSavedModel(
+                options, None, os.fsencode(path), wanted, len(tags), graph, meta, status
+            )  # fmt: skip
+            lib.check(status)
+            described = ctypes.string_at(meta.contents.data, meta.contents.length)
+            check_variables(lib, graph, described, path)
+            return TensorFlowModel(lib, session, graph, dict(MetaGraphDef.FromString(described).signature_def))
+        except BaseException:
+            if session is not None:
+                lib.TF_DeleteSession(session, status)
+            lib.TF_DeleteGraph(graph)
+            raise
+        finally:
+            lib.TF_DeleteBuffer(meta)
+            lib.TF_DeleteSessionOptions(options)
+            lib.TF_DeleteStatus(status)
+
+
+def check_variables(lib: c.Library, graph: int, described: bytes, path: Path) -> None:
+    """Refuse a graph whose checkpoint is missing.  Raises Status NOT_FOUND.
+
+    TensorFlow's loader takes a SavedModel without a variables folder for one that needs none, so that a version whose weights
+    were not copied would push out the one that serves, and then fail every request.
+    """
+    index = path / "variables" / "variables.index"
+    if index.exists() or not messages.SavedGraph.FromString(described).saver_def.restore_op_name:
+        return
+    at = ctypes.c_size_t(0)
+    while operation := lib.TF_GraphNextOperation(graph, ctypes.byref(at)):
+        if lib.TF_OperationOpType(operation) in VARIABLE_OPERATIONS:
+            raise Status(Code.NOT_FOUND, f"The graph has variables and nothing to restore them from: {index} does not exist")
+
+
+class TensorFlowModel:
+    """One session.  TF_SessionRun may be called from any number of threads."""
+
+    def __init__(self, lib: c.Library, session: int, graph: int, signatures: Mapping[str, Any]) -> None:
+        self.signatures = signatures
+        self._lib, self._session, self._graph = lib, session, graph
+        self._outputs: dict[str, c.Output] = {}
+        self._plans: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[Any, Any]] = {}
+
+    def _output(self, name: str) -> c.Output:
+        """Resolve `operation:index`."""
+        found = self._outputs.get(name)
+        if found is None:
+            operation_name, _, index = name.partition(":")
+            operation = self._lib.TF_GraphOperationByName(self._graph, operation_name.encode())
+            number = int(index or 0)
+            if not operation or number >= self._lib.TF_OperationNumOutputs(operation):
+                raise Status(
+                    Code.NOT_FOUND, f"Tensor {name}, specified in either feed_devices or fetch_devices was not found in the Graph"
+                )
+            found = self._outputs[name] = c.Output(operation, number)
+        return found
+
+    def _plan(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> tuple[Any, Any]:
+        plan = self._plans.get((feeds, fetches))
+        if plan is None:
+            plan = (
+                c.array_of(c.Output, [self._output(n) for n in feeds]),
+                c.array_of(c.Output, [self._output(n) for n in fetches]),
+            )
+            self._plans[feeds, fetches] = plan
+        return plan
+
+    def run(self, feeds: Mapping[str, Tensor], fetches: Sequence[str], timeout_s: float | None) -> list[Tensor]:
+        """Run the graph once.  Raises Status with the session's own code and text."""
+        lib = self._lib
+        inputs, outputs = self._plan(tuple(feeds), tuple(fetches))
+        status = lib.TF_NewStatus()
+        options = None
+        if timeout_s is not None:
+            encoded = _timeout_options(timeout_s)
+            options = lib.TF_NewBufferFromString(encoded, len(encoded))
+        fed = (ctypes.c_void_p * len(feeds))()
+        fetched = (ctypes.c_void_p * len(fetches))()
+        strings: list[tuple[int, int]] = []
+        try:
+            for at, tensor in enumerate(feeds.values()):
+                fed[at] = self._to_c(tensor, strings)
+            lib.TF_SessionRun(
+                self._session, options, inputs, fed, len(feeds), outputs, fetched, len(fetches), None, 0, None, status
+            )  # fmt: skip
+            lib.check(status)
+            return [self._from_c(handle) for handle in fetched if handle]
+        finally:
+            for handle in fetched:
+                if handle:
+                    lib.TF_DeleteTensor(handle)
+            for first, count in strings:  # after the outputs: an identity's output is its input's memory
+                for at in range(count):
+                    lib.TF_StringDealloc(first + at * c.STRING_BYTES)
+            for handle in fed:
+                if handle:
+                    lib.TF_DeleteTensor(handle)
+            if options is not None:
+                lib.TF_DeleteBuffer(options)
+            lib.TF_DeleteStatus(status)
+
+    def _to_c(self, tensor: Tensor, strings: list[tuple[int, int]]) -> int:
+        lib, array = self._lib, tensor.array
+        rank = len(tensor.dims)
+        shape = (ctypes.c_int64 * rank)(*tensor.dims)
+        if tensor.dtype == STRING:
+            handle = lib.TF_AllocateTensor(STRING, shape, rank, array.size * c.STRING_BYTES)
+            first = lib.TF_TensorData(handle)
+            for at, value in enumerate(array.flat):
+                lib.TF_StringInit(first + at * c.STRING_BYTES)
+                lib.TF_StringCopy(first + at * c.STRING_BYTES, value, len(value))
+            strings.append((first, array.size))
+            return int(handle)
+        array = np.asarray(array, order="C")
+        handle = lib.TF_AllocateTensor(tensor.dtype, shape, rank, array.nbytes)
+        if array.nbytes:
+            ctypes.memmove(lib.TF_TensorData(handle), array.ctypes.data, array.nbytes)
+        return int(handle)
+
+    def _from_c(self, handle: int) -> Tensor:
+        lib = self._lib
+        dtype = lib.TF_TensorType(handle)
+        shape = tuple(lib.TF_Dim(handle, axis) for axis in range(lib.TF_NumDims(handle)))
+        kind = KINDS.get(dtype)
+        if kind is None:
+            raise Status(Code.UNIMPLEMENTED, f"a tensor of dtype {dtype} cannot leave the model")
+        data, size = lib.TF_TensorData(handle), lib.TF_TensorByteSize(handle)
+        if dtype == STRING:
+            count = math.prod(shape)
+            array = np.empty(count, object)
+            for at in range(count):
+                where = data + at * c.STRING_BYTES
+                array[at] = ctypes.string_at(lib.TF_StringGetDataPointer(where), lib.TF_StringGetSize(where))
+            return Tensor.of(dtype, array, shape)
+        return Tensor.of(dtype, np.frombuffer(ctypes.string_at(data, size) if size else b"", kind.storage), shape)
+
+    def close(self) -> None:
+        """Close the session and free the graph."""
+        lib, status = self._lib, self._lib.TF_NewStatus()
+        lib.TF_CloseSession(self._session, status)
+        lib.TF_DeleteSession(self._session, status)
+        lib.TF_DeleteGraph(self._graph)
+        lib.TF_DeleteStatus(status)
