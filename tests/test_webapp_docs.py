@@ -1,0 +1,122 @@
+"""What the gateway says of itself is true: every example runs, and the description fits the answers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digits import drawings, errors
+from digits.preprocess import digit_image
+from digits.settings import WebSettings
+from tests.conftest import Server
+from tests.gateway import ONE, Gateway, gateway
+from webapp import openapi, problems
+from webapp.answers import answer
+from webapp.oddities import Oddity, oddity
+from webapp.snippets import snippets
+
+
+@pytest.fixture(scope="module")
+def web(digits_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with gateway(tmp_path_factory.mktemp("gateway"), digits_server.target, web_workers=1) as running:
+        yield running
+
+
+TOOLS = {"curl": "curl", "grpcurl": "grpcurl", "python": "", "javascript": "node"}
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_the_example_runs_and_tells_the_digit(web: Gateway, digits_server: Server, tmp_path: Path, name: str) -> None:
+    tool = TOOLS[name]
+    if tool and not shutil.which(tool):
+        pytest.skip(f"needs {tool}")
+    code = {
+        one.name: one.code for one in snippets(f"http://127.0.0.1:{web.port}", WebSettings(model_target=digits_server.target))
+    }[name]
+    (tmp_path / "digit.png").write_bytes(ONE)
+    command = {"python": [sys.executable, "-c", code], "javascript": ["node", "--input-type=module", "-e", code]}.get(
+        name, ["sh", "-c", code]
+    )
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    wanted = web.ask(body=ONE).json["digit"]
+    if name == "curl":
+        assert json.loads(done.stdout)["digit"] == wanted
+    elif name == "grpcurl":
+        assert json.loads(done.stdout)["outputs"]["digit"]["int64Val"] == [str(wanted)]
+    else:
+        assert done.stdout.strip() == str(wanted)
+
+
+def test_the_docs_page_names_every_error_and_the_description(web: Gateway) -> None:
+    page = web.ask("/docs")
+    assert page.status == 200
+    text = page.body.decode()
+    assert "/openapi.json" in text
+    assert all(problem.title in text for problem in problems.TABLE.values())
+
+
+def test_the_description_has_every_status_that_a_drawing_can_meet(web: Gateway) -> None:
+    document = web.ask("/openapi.json").json
+    assert document == json.loads(json.dumps(openapi.document(WebSettings())))
+    assert document["openapi"] == "3.1.0"
+    statuses = set(document["paths"]["/api/predict"]["post"]["responses"])
+    assert {str(problems.TABLE[kind].status) for kind in (errors.BlankCanvas, errors.TooLarge, errors.Overloaded)} < statuses
+
+
+def test_an_answer_has_the_fields_that_the_description_requires(web: Gateway) -> None:
+    schemas = web.ask("/openapi.json").json["components"]["schemas"]
+    assert set(schemas["Answer"]["required"]) <= set(web.ask(body=ONE).json)
+    assert set(schemas["Problem"]["required"]) == set(web.ask(body=b"nonsense").json)
+    assert set(schemas["Model"]["required"]) <= set(web.ask("/api/model").json)
+
+
+# -- honest answers ----------------------------------------------------------------------------------------
+
+
+def image(*boxes: tuple[int, int, int, int]) -> np.ndarray:
+    made = np.zeros((28, 28), np.uint8)
+    for top, left, bottom, right in boxes:
+        made[top:bottom, left:right] = 255
+    return made
+
+
+def test_below_the_threshold_the_sentence_is_not_sure() -> None:
+    probabilities = [0.0] * 10
+    probabilities[4], probabilities[9] = 0.7, 0.3
+    made = answer(image((4, 12, 24, 16)), probabilities, threshold=0.9)
+    assert made["sure"] is False
+    assert made["sentence"] == "I am not sure: a 4, perhaps a 9."
+    assert made["second"] == {"digit": 9, "confidence": 0.3}
+    assert answer(image((4, 12, 24, 16)), probabilities, threshold=0.5)["sentence"] == "This is a 4. It could also be a 9."
+
+
+def test_a_scribble_and_many_pieces_get_their_own_sentences() -> None:
+    assert oddity(image((4, 4, 24, 24))) is Oddity.SCRIBBLE
+    spots = [(row, column, row + 2, column + 3) for row in (4, 14, 20) for column in (4, 12, 20)]
+    assert oddity(image(*spots)) is Oddity.PIECES
+    made = answer(image(*spots), [1.0] + [0.0] * 9, threshold=0.5)
+    assert made["sure"] is False
+    assert made["note"] == "pieces"
+    assert made["sentence"] == Oddity.PIECES.value
+
+
+def test_no_golden_drawing_is_taken_for_a_scribble_or_for_pieces() -> None:
+    files = [file for file in (Path(__file__).parent / "golden").iterdir() if file.suffix != ".json"]
+    assert len(files) > 5
+    assert [file.name for file in files if oddity(digit_image(file.read_bytes())) is not None] == []
+
+
+def test_no_pen_drawn_digit_is_taken_for_a_scribble_or_for_pieces(shared: Path) -> None:
+    pen = drawings.load(shared / "data" / "pen-digits-dev.npz")
+    some = drawings.PenDigits(pen.strokes[::37], pen.labels[::37])
+    for brush_px, size in ((12, 0.8), (28, 0.4)):
+        caught = [index for index, one in enumerate(drawings.images(some, brush_px, size)) if oddity(one) is not None]
+        assert not caught

@@ -1,0 +1,47 @@
+"""gunicorn's settings for the gateway; the numbers come from digits.settings."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from typing import Any
+
+# one BLAS thread: the arrays are tiny, and threads of its own would fight the workers for the cores
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    # before prometheus_client is imported, which decides then where it counts
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="digits-metrics-")
+    atexit.register(shutil.rmtree, os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+
+from digits.settings import WebSettings, read
+
+_settings = read(WebSettings)
+
+wsgi_app = "webapp:create_app()"
+bind = [f"{_settings.web_host}:{_settings.web_port}"]
+worker_class = "webapp.worker.Worker"
+workers = _settings.web_workers
+worker_connections = 1000
+preload_app = False  # a gRPC channel must not cross a fork
+timeout = 30  # a worker that says nothing for so long is replaced
+graceful_timeout = 4
+accesslog = None
+errorlog = "-"
+loglevel = "warning"
+proc_name = "digits-web"
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """A worker has ended: its gauges count no more."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def post_worker_init(worker: Any) -> None:
+    """Spare the first visitor what is slow the first time."""
+    from webapp.warm import warm
+
+    warm()

@@ -1,0 +1,249 @@
+"""One HTTP/1.1 connection: bytes in, whole requests out; a slow client holds memory, never a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import httptools
+
+if TYPE_CHECKING:
+    from webapp.worker import Hall
+
+MAX_URL = 4096
+MAX_HEADERS = 64
+MAX_HEADER_BYTES = 16_384
+MAX_PIPELINED = 8
+MAX_BUFFERED = 67_108_864
+"""Bytes of unfinished bodies that a worker keeps altogether."""
+IDLE_S = 75.0
+"""A connection without a request is closed after this; longer than the usual proxy's 60 s, so that it never loses the race."""
+LINGER_S = 2.0
+"""After a refusal the rest of the body is read and dropped for so long: closing at once would destroy the answer."""
+
+
+_CLOSE = b"connection: close\r\n\r\n"
+_GO_ON = {True: b"\r\n", False: b"connection: keep-alive\r\n\r\n"}
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A request that has come in whole.
+
+    body: as sent; length: what it would have been, if it was too long to be kept.
+    """
+
+    method: str = ""
+    url: bytes = b""
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+    length: int = 0
+    keep_alive: bool = True
+    version: str = "1.1"
+    arrived: float = 0.0
+
+
+class Connection(asyncio.Protocol):
+    """Reads requests, hands them to the hall one at a time, writes answers in order."""
+
+    def __init__(self, hall: Hall) -> None:
+        self._hall = hall
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._request = Request()
+        self._parts: list[bytes] = []
+        self._header_bytes = 0
+        self._queue: deque[Request] = deque()
+        self._closing = False
+        self._paused = False
+        self.busy = False
+        self.client = ""
+        self.due = 0.0
+        """When patience with the client ends; on time.monotonic's clock."""
+
+    # -- asyncio ----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        peer = transport.get_extra_info("peername")
+        self.client = str(peer[0]) if isinstance(peer, tuple) else ""
+        self.due = time.monotonic() + self._hall.settings.read_timeout_s
+        self._hall.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget; an answer under way is dropped."""
+        self._hall.connections.discard(self)
+        self._hall.buffered -= self._request.length
+        self._transport, self._request = None, Request()
+        self._queue.clear()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse."""
+        if self._closing:
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._closing = True
+        except httptools.HttpParserError as exc:
+            if not self._closing:
+                cause = exc.__context__
+                self.refuse(cause if isinstance(cause, Refused) else Refused(400, "Bad request", "That is not HTTP."))
+
+    def pause_writing(self) -> None:
+        """The client does not read its answer: it has as long as for sending."""
+        self._paused = True
+        self.due = time.monotonic() + self._hall.settings.read_timeout_s
+
+    def resume_writing(self) -> None:
+        """It does."""
+        self._paused = False
+
+    # -- httptools --------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self._request = Request()
+        self._parts = []
+        self._header_bytes = 0
+        if not self.busy:
+            self.due = time.monotonic() + self._hall.settings.read_timeout_s
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the URL."""
+        self._request.url += url
+        if len(self._request.url) > MAX_URL:
+            raise Refused(414, "Address too long", f"got an address of more than {MAX_URL} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header."""
+        headers = self._request.headers
+        headers.append((name.lower(), value))
+        self._header_bytes += len(name) + len(value)
+        if len(headers) > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
+            raise Refused(
+                431, "Headers too large", f"wanted at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES:,} bytes together"
+            )
+
+    def on_headers_complete(self) -> None:
+        """Everything but the body is here."""
+        request = self._request
+        request.method = self._parser.get_method().decode("latin-1")
+        request.keep_alive = self._parser.should_keep_alive()
+        request.version = self._parser.get_http_version()
+        for name, value in request.headers:
+            if name == b"content-length" and int(value) > self._hall.settings.max_body_bytes:
+                self._too_large(int(value))
+                return
+            if name == b"expect" and value.lower() == b"100-continue" and self._transport is not None:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._closing:
+            return
+        self._parts.append(body)
+        self._request.length += len(body)
+        self._hall.buffered += len(body)
+        if self._request.length > self._hall.settings.max_body_bytes:
+            self._too_large(self._request.length)
+        elif self._hall.buffered > MAX_BUFFERED:
+            raise Refused(503, "Busy", "Too many large pictures at once. Please try again in a moment.")
+
+    def on_message_complete(self) -> None:
+        """The whole request is here."""
+        if self._closing:
+            return
+        request = self._request
+        self._hall.buffered -= request.length
+        request.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts, self._request = [], Request()
+        self._accept(request)
+
+    # -- to and from the hall ---------------------------------------------------------------------
+
+    def _too_large(self, length: int) -> None:
+        """Let the application say so; the body is neither kept nor awaited."""
+        request = self._request
+        self._hall.buffered -= request.length
+        self._parts, self._request = [], Request()
+        request.length, request.keep_alive = length, False
+        self._closing = True
+        self._accept(request)
+
+    def _accept(self, request: Request) -> None:
+        request.arrived = time.monotonic()
+        if self.busy:
+            self._queue.append(request)
+            if len(self._queue) >= MAX_PIPELINED and self._transport is not None:
+                self._transport.pause_reading()
+            return
+        self.busy = True
+        self._hall.take(self, request)
+
+    def answer(self, request: Request, head: bytes, body: bytes) -> None:
+        """Write a whole answer; head lacks only its last lines.  Then take the next request, or close."""
+        self.busy = False
+        transport = self._transport
+        if transport is None:
+            return
+        keep = request.keep_alive and not self._closing and not self._hall.draining
+        transport.write(head + (_GO_ON[request.version == "1.1"] if keep else _CLOSE) + body)
+        if not keep:
+            self._close_gently()
+            return
+        self.due = time.monotonic() + (self._hall.settings.read_timeout_s if self._request.url else IDLE_S)
+        if self._queue:
+            transport.resume_reading()
+            self.busy = True
+            self._hall.take(self, self._queue.popleft())
+
+    def refuse(self, refusal: Refused) -> None:
+        """Answer a request that cannot be read, and close."""
+        self._closing = True
+        request = self._request
+        request.keep_alive = False
+        if not self.busy:
+            self.busy = True
+            self._hall.refuse(self, request, refusal)
+
+    def patience(self, now: float) -> None:
+        """Close a connection that has been given enough time."""
+        if now < self.due or self._transport is None:
+            return
+        if self._paused or self._closing:
+            self._transport.abort()
+        elif not self.busy:
+            if self._request.method or self._request.url or self._parts:
+                self.refuse(Refused(408, "Too slow", "The request did not come in time."))
+            else:
+                self._transport.close()
+
+    def close_if_idle(self) -> None:
+        """While draining: nothing more is taken from this client."""
+        if not self.busy and self._transport is not None:
+            self._transport.close()
+
+    def _close_gently(self) -> None:
+        assert self._transport is not None
+        self._closing = True
+        self.due = time.monotonic() + LINGER_S
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def eof_received(self) -> bool:
+        """The client sends no more; it may still read its answer."""
+        return self.busy
+
+
+class Refused(Exception):
+    """A request that never becomes one: status, title, detail."""
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.title, self.detail = status, title, detail

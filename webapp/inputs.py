@@ -1,0 +1,183 @@
+"""Request → what to classify: images as bytes, or a tensor.  What the bytes are counts more than what the header says."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flask import Request, json
+
+from digits import contract as c
+from digits.errors import BadImage, BadTensor, InputError, NotAnImage, TooLarge
+
+MAX_ITEMS = 64
+PIXELS = c.IMAGE_PX * c.IMAGE_PX
+NPY = b"\x93NUMPY"
+PNG = b"\x89PNG"
+SMALL_PIXELS = 512 * 512
+SMALL_BYTES = 65_536
+BODY = "digits.body"
+_MAGIC = (PNG, b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """images: encoded pictures, or failures of their own; tensor: uint8 [N, 28, 28] instead.
+
+    many: the caller sent a list and gets a list.
+    """
+
+    images: list[bytes | InputError]
+    tensor: c.Images28 | None = None
+    many: bool = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """top: how many of the best digits to list; key: version or label to ask."""
+
+    top: int | None = None
+    key: tuple[int | None, str | None] = (None, None)
+
+
+NO_OPTIONS = Options()
+
+
+def read(request: Request) -> Submission:
+    """Find out what was sent.  Raises an InputError."""
+    if request.mimetype == "multipart/form-data":
+        return _multipart(request)
+    data = _body(request)
+    if data.startswith(_MAGIC):
+        return Submission([data])
+    if data.startswith(NPY):
+        return Submission([], _npy(data), many=True)
+    if request.mimetype == "application/octet-stream":
+        return Submission([], _raw(data), many=True)
+    if request.is_json or data[:1] in (b"{", b"["):
+        return _json(data)
+    if not data:
+        raise NotAnImage("got an empty body; wanted an image, a form with `image`, JSON with `image`, or a tensor")
+    return Submission([data])
+
+
+def is_small(body: bytes) -> bool:
+    """Whether answering takes about a millisecond: a canvas's PNG, or a few tensors."""
+    if body.startswith(PNG):
+        width, height = int.from_bytes(body[16:20], "big"), int.from_bytes(body[20:24], "big")
+        return width * height <= SMALL_PIXELS and len(body) <= SMALL_BYTES
+    return len(body) <= SMALL_BYTES and not body.startswith(_MAGIC)
+
+
+def _body(request: Request) -> bytes:
+    """The body, which our own worker has at hand already.  Raises TooLarge."""
+    limit = request.max_content_length
+    if limit is not None and (request.content_length or 0) > limit:
+        raise TooLarge(f"got a larger body; wanted at most {limit:,} bytes")
+    at_hand: bytes | None = request.environ.get(BODY)
+    return request.get_data(cache=False) if at_hand is None else at_hand
+
+
+def options(request: Request) -> Options:
+    """What the address asks for: ?top=, ?version=, ?label=.  Raises InputError."""
+    if not request.query_string:
+        return NO_OPTIONS
+    top = _number(request.args.get("top"), "top", 1, c.CLASSES)
+    version = _number(request.args.get("version"), "version", 1, 2**63 - 1)
+    label = request.args.get("label")
+    if label is not None and not (0 < len(label) <= 64 and label.isprintable()):
+        raise InputError("got a label that is empty or too long; wanted 1 to 64 characters")
+    if version is not None and label is not None:
+        raise InputError("got both a version and a label; wanted one of them")
+    return Options(top, (version, label))
+
+
+def _number(text: str | None, name: str, low: int, high: int) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and low <= int(text) <= high):
+        raise InputError(f"got {name}={text[:20]}; wanted a whole number of {low} to {high}")
+    return int(text)
+
+
+def _multipart(request: Request) -> Submission:
+    files = [file for name in ("image", "images") for file in request.files.getlist(name)]
+    texts = [text for name in ("image", "images") for text in request.form.getlist(name)]
+    if not files and not texts:
+        raise NotAnImage(f"got a form with {_names([*request.files, *request.form])}; wanted a field `image`")
+    images: list[bytes | InputError] = [file.read() for file in files]
+    images += [_decoded(text) for text in texts]
+    return _bounded(images, many=len(images) > 1 or "images" in request.files or "images" in request.form)
+
+
+def _json(data: bytes) -> Submission:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        raise InputError("the body is not valid JSON") from None
+    if isinstance(document, dict) and "image" in document:
+        return _bounded([_decoded(document["image"])], many=False)
+    listed = document.get("images") if isinstance(document, dict) else document
+    if not isinstance(listed, list) or not listed:
+        raise InputError('got JSON without images; wanted {"image": "data:image/png;base64,…"} or {"images": […]}')
+    return _bounded(
+        [_decoded(item["image"] if isinstance(item, dict) and "image" in item else item) for item in listed], many=True
+    )
+
+
+def _bounded(images: list[bytes | InputError], many: bool) -> Submission:
+    if len(images) > MAX_ITEMS:
+        raise TooLarge(f"got {len(images)} images in one request; wanted at most {MAX_ITEMS}")
+    return Submission(images, many=many)
+
+
+def _decoded(value: Any) -> bytes | InputError:
+    """A data URL, or bare base64; a broken one is that image's own failure."""
+    if not isinstance(value, str):
+        return NotAnImage(f"got {type(value).__name__}; wanted a data URL as text")
+    head, comma, body = value.partition(",")
+    if comma and head.startswith("data:"):
+        if not head.endswith(";base64"):
+            return NotAnImage("got a data URL that is not base64; wanted data:image/png;base64,…")
+    elif value.startswith("data:"):
+        return BadImage("got a data URL without data")
+    else:
+        body = value
+    if body.lstrip().startswith(("http:", "https:", "file:", "ftp:")):
+        return NotAnImage("got the address of an image; addresses are never fetched, send the image itself")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        return BadImage("the image's base64 is broken")
+
+
+def _raw(data: bytes) -> c.Images28:
+    if not data or len(data) % PIXELS:
+        raise BadTensor(f"got {len(data)} bytes; wanted a multiple of {PIXELS}: uint8 [N, 28, 28]")
+    return _limited(np.frombuffer(data, np.uint8).reshape(-1, c.IMAGE_PX, c.IMAGE_PX))
+
+
+def _npy(data: bytes) -> c.Images28:
+    try:
+        array = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError, SyntaxError, MemoryError) as exc:
+        raise BadTensor(f"the .npy file cannot be read: {exc}") from None
+    if array.ndim == 2:
+        array = array[np.newaxis]
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[1:] != (c.IMAGE_PX, c.IMAGE_PX) or not len(array):
+        raise BadTensor(f"got {array.dtype} {list(array.shape)}; wanted uint8 [N, 28, 28]")
+    return _limited(array)
+
+
+def _limited(images: c.Images28) -> c.Images28:
+    if len(images) > 16 * MAX_ITEMS:
+        raise TooLarge(f"got {len(images)} images in one request; wanted at most {16 * MAX_ITEMS}")
+    return images
+
+
+def _names(names: list[str | None]) -> str:
+    return ", ".join(sorted(name or "a part without a name" for name in names)[:5]) or "no fields"

@@ -1,0 +1,52 @@
+"""Answers that come later: a view hands over a future, and no thread waits for it.
+
+Under the gateway's own worker the request's environ holds a slot; the view fills it and returns, and the worker
+finishes the response when the future is done.  Under any other WSGI server the view waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Response, request
+
+from digits.errors import DeadlineExceeded
+
+SLOT = "digits.later"
+
+
+@dataclass(eq=False)
+class Slot:
+    """What the worker needs to finish a response.
+
+    finish: fills the response from the future, whatever became of it; never raises.  deadline: on time.monotonic's clock.
+    """
+
+    future: Future[Any] | None = None
+    response: Response | None = None
+    finish: Callable[[], None] | None = None
+    deadline: float = 0.0
+
+
+def respond(future: Future[Any], response: Response, finish: Callable[[], None], deadline: float) -> Response:
+    """Answer with `response` as soon as the future is done and finish() has filled it in."""
+    slot: Slot | None = request.environ.get(SLOT)
+    if slot is None:
+        wait([future], max(deadline - time.monotonic(), 0))
+        expire(future)
+        finish()
+        return response
+    slot.future, slot.response, slot.finish, slot.deadline = future, response, finish, deadline
+    return response
+
+
+def expire(future: Future[Any]) -> None:
+    """Say that it is too late, unless the answer is there."""
+    if not future.done():
+        with suppress(InvalidStateError):
+            future.set_exception(DeadlineExceeded("the time allowed for this request ran out"))

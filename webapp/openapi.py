@@ -1,0 +1,135 @@
+"""The API's description, OpenAPI 3.1, made from the tables that the code itself uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import digits
+from digits import contract as c
+from digits import errors
+from digits.settings import WebSettings
+from webapp import problems
+from webapp.inputs import MAX_ITEMS
+
+_IMAGES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif")
+_PREDICT_ERRORS = tuple(kind for kind in problems.TABLE if kind is not errors.DataUnavailable)
+
+
+def document(settings: WebSettings) -> dict[str, Any]:
+    """The whole description."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "digits", "version": digits.__version__, "description": "Reads handwritten digits."},
+        "paths": {
+            "/api/predict": {"post": _predict(settings)},
+            "/api/model": {"get": _get("What is being served: versions, signatures, card and figures", "Model", (503,))},
+            "/livez": {"get": _get("The process answers", "Status")},
+            "/readyz": {"get": _get("A drawing would be answered", "Status", also_503="Status")},
+            "/openapi.json": {"get": _get("This document", "Anything")},
+        },
+        "components": {"schemas": _schemas()},
+    }
+
+
+def _predict(settings: WebSettings) -> dict[str, Any]:
+    image = {"type": "string", "description": "a data URL, or base64"}
+    form = {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}, "required": ["image"]}
+    one = {"type": "object", "properties": {"image": image}, "required": ["image"]}
+    many = {
+        "type": "object",
+        "properties": {"images": {"type": "array", "items": image, "minItems": 1, "maxItems": MAX_ITEMS}},
+        "required": ["images"],
+    }
+    binary: dict[str, Any] = {}
+    by_status: dict[int, set[str]] = {429: {"Too many requests"}, 408: {"Too slow"}, 431: {"Headers too large"}}
+    for kind in _PREDICT_ERRORS:
+        problem = problems.TABLE[kind]
+        by_status.setdefault(problem.status, set()).add(problem.title)
+    return {
+        "summary": "Read the digit in each picture",
+        "description": f"What the bytes are counts more than Content-Type. Bodies are at most {settings.max_body_bytes:,} bytes, "
+        f"pictures at most {settings.max_pixels:,} pixels.",
+        "parameters": [
+            _parameter("top", {"type": "integer", "minimum": 1, "maximum": c.CLASSES}, "list so many of the best digits"),
+            _parameter("version", {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}, "ask this version of the model"),
+            _parameter("label", {"type": "string", "minLength": 1, "maxLength": 64}, "ask the version with this label"),
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                **{kind: {"schema": binary} for kind in _IMAGES},
+                "application/json": {"schema": {"oneOf": [one, many]}},
+                "multipart/form-data": {"schema": form},
+                "application/octet-stream": {
+                    "schema": {**binary, "description": f"uint8 [N, {c.IMAGE_PX}, {c.IMAGE_PX}], or .npy"}
+                },
+            },
+        },
+        "responses": {
+            "200": _json("The answer", {"oneOf": [_ref("Answer"), _ref("Answers")]}),
+            **{str(status): _problem(" · ".join(sorted(titles))) for status, titles in sorted(by_status.items())},
+        },
+    }
+
+
+def _get(summary: str, schema: str, statuses: tuple[int, ...] = (), also_503: str = "") -> dict[str, Any]:
+    responses = {"200": _json(summary, _ref(schema)), **{str(status): _problem("Not now") for status in statuses}}
+    if also_503:
+        responses["503"] = _json("Not now", _ref(also_503))
+    return {"summary": summary, "responses": responses}
+
+
+def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/problem+json": {"schema": _ref("Problem")}}}
+
+
+def _schemas() -> dict[str, Any]:
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    digit = {"type": "integer", "minimum": 0, "maximum": c.CLASSES - 1}
+    ranked = _object({"digit": digit, "confidence": share})
+    result = {
+        "digit": digit,
+        "confidence": share,
+        "sure": {"type": "boolean", "description": "above the model's threshold, and nothing odd about the drawing"},
+        "second": ranked,
+        "probabilities": {"type": "array", "items": share, "minItems": c.CLASSES, "maxItems": c.CLASSES},
+        "sentence": {"type": "string"},
+        "image": {"type": "string", "description": "data URL of the 28×28 that the model saw"},
+    }
+    optional = {"note": {"enum": ["scribble", "pieces"]}, "top": {"type": "array", "items": ranked}}
+    common = {
+        "model": _object({"name": {"type": "string"}, "version": {"type": "integer"}}),
+        "timing_ms": {"type": "object", "additionalProperties": {"type": "number"}},
+        "request_id": {"type": "string"},
+    }
+    item = {"oneOf": [_object(result, optional), _object({"error": _ref("Problem")})]}
+    return {
+        "Answer": _object({**result, **common}, optional),
+        "Answers": _object(
+            {"results": {"type": "array", "items": item}, "timing_ms": common["timing_ms"], "request_id": common["request_id"]},
+            {"model": common["model"]},
+        ),
+        "Problem": _object({
+            "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
+            "detail": {"type": "string"}, "sentence": {"type": "string"}, "request_id": {"type": "string"},
+        }),
+        "Model": {"type": "object", "required": ["name", "version", "versions", "signatures", "card", "figures"]},
+        "Status": {"type": "object", "required": ["status"]},
+        "Anything": {"type": "object"},
+    }  # fmt: skip
+
+
+def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"type": "object", "properties": {**required, **(optional or {})}, "required": list(required)}

@@ -1,0 +1,91 @@
+"""The pages, and the headers that keep them to themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Flask, Response, current_app, render_template, request
+
+from digits.errors import DigitsError
+from webapp import architecture, assets, charts, markdown, problems
+from webapp.backend import Backend
+from webapp.examples import examples
+from webapp.protoset import protoset
+
+blueprint = Blueprint("pages", __name__)
+blueprint.register_blueprint(assets.blueprint)
+
+CSP = "; ".join((
+    "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data: blob:", "connect-src 'self'",
+    "font-src 'self'", "manifest-src 'self'", "worker-src 'self'", "base-uri 'none'", "form-action 'self'",
+    "frame-ancestors 'none'",
+))  # fmt: skip
+
+
+@blueprint.get("/")
+def index() -> str:
+    """The drawing page."""
+    return render_template("index.html", examples=examples())
+
+
+@blueprint.get("/about")
+def about() -> tuple[str, int]:
+    """What the model says of itself: drawn from the card of the version that answers."""
+    backend: Backend = current_app.extensions["backend"]
+    try:
+        version = backend.usable()
+    except DigitsError:
+        return render_template("about.html", version=None), 503
+    figures = version.card.get("figures", {})
+    return render_template(
+        "about.html",
+        version=version,
+        card=version.card,
+        figures=figures,
+        layers=architecture.layers(version.card),
+        blocks=architecture.blocks(architecture.layers(version.card)),
+        charts=charts.learning(figures.get("learning", [])),
+        confusion=charts.confusion(figures.get("confusion", [])),
+        sections=markdown.sections(version.model_card),
+    ), 200
+
+
+@blueprint.get("/serving.protoset")
+def serving_protoset() -> Response:
+    """The model server's API for grpcurl."""
+    response = Response(protoset(), mimetype="application/octet-stream")
+    response.headers["Cache-Control"] = assets.BRIEFLY
+    return response
+
+
+@blueprint.get("/sw.js")
+def service_worker() -> Response:
+    """The service worker: at the root, because it may only look after what lies below it."""
+    response = Response(render_template("sw.js", kept=assets.kept_offline()), mimetype="text/javascript")
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+@blueprint.get("/manifest.webmanifest")
+def manifest() -> Response:
+    """What makes the page installable."""
+    return Response(render_template("manifest.webmanifest"), mimetype="application/manifest+json")
+
+
+@blueprint.app_context_processor
+def for_templates() -> dict[str, Any]:
+    """What every template may use."""
+    return {"asset": assets.address, "release": assets.release(), "here": request.path, "origin": request.url_root.rstrip("/")}
+
+
+def register_headers(app: Flask) -> None:
+    """Security headers and the request id on every answer."""
+
+    @app.after_request
+    def headers(response: Response) -> Response:
+        response.headers["Content-Security-Policy"] = CSP
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        response.headers["X-Request-Id"] = problems.request_id()
+        return assets.compress_page(response)

@@ -1,0 +1,150 @@
+"""Errors → application/problem+json (RFC 9457): one table of statuses and sentences."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask, Response, g, json, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from digits import errors
+
+log = logging.getLogger(__name__)
+
+DETAIL_CHARS = 300
+UNFORESEEN = "an error that nobody foresaw; it is in the log under this request_id"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """How one kind of error is told: HTTP status, a short title, a sentence for people."""
+
+    status: int
+    title: str
+    sentence: str
+    retry_after_s: int | None = None
+
+
+TABLE: dict[type[errors.DigitsError], Problem] = {
+    errors.DigitsError: Problem(500, "Something went wrong", "Something went wrong here. Please try again."),
+    errors.InputError: Problem(400, "Unreadable request", "The request could not be read."),
+    errors.BadImage: Problem(400, "Broken image", "The image is broken and cannot be read."),
+    errors.NotAnImage: Problem(
+        415, "Not an image", "That is not a picture this service can read. Send PNG, JPEG, WebP, BMP or GIF."
+    ),
+    errors.BlankCanvas: Problem(422, "Nothing drawn", "There is nothing on the canvas yet. Draw a digit first."),
+    errors.TooLarge: Problem(413, "Too large", "The picture is too large."),
+    errors.BadTensor: Problem(400, "Wrong tensor", "The tensor has the wrong type, shape or length."),
+    errors.ServingError: Problem(502, "Model server error", "The model server gave an error. Please try again.", 1),
+    errors.ModelUnavailable: Problem(
+        503, "Model unavailable", "The model is not available just now. Please try again in a moment.", 1
+    ),
+    errors.ModelNotFound: Problem(404, "No such model", "That version of the model is not being served."),
+    errors.DeadlineExceeded: Problem(504, "Too slow", "The answer did not come in time. Please try again.", 1),
+    errors.Overloaded: Problem(503, "Busy", "Too many drawings at once. Please try again in a moment.", 1),
+    errors.BadModelOutput: Problem(502, "Model answers nonsense", "The model gave an answer that makes no sense."),
+    errors.ArtifactError: Problem(503, "Model unusable", "The model cannot be used.", 5),
+    errors.ContractMismatch: Problem(503, "Model does not fit", "The model that is served does not fit this page.", 5),
+    errors.IncompleteVersion: Problem(503, "Model incomplete", "The model that is served is incomplete.", 5),
+    errors.DataUnavailable: Problem(500, "Data missing", "Data that should be here is missing."),
+}
+
+
+def problem_for(error: errors.DigitsError) -> Problem:
+    """The nearest entry up the error's class tree."""
+    for kind in type(error).__mro__:
+        if kind in TABLE:
+            return TABLE[kind]
+    raise AssertionError("DigitsError is in the table")
+
+
+def document(problem: Problem, detail: str, request_id: str) -> dict[str, Any]:
+    """The problem document."""
+    return {
+        "type": "/problems/" + problem.title.lower().replace(" ", "-"),
+        "title": problem.title,
+        "status": problem.status,
+        "detail": printable(detail),
+        "sentence": problem.sentence,
+        "request_id": request_id,
+    }
+
+
+def printable(text: str) -> str:
+    """Bounded, without control characters."""
+    shown = "".join(ch if ch.isprintable() else "�" for ch in text[: 2 * DETAIL_CHARS])
+    return shown if len(shown) <= DETAIL_CHARS else shown[:DETAIL_CHARS] + "…"
+
+
+def new_id() -> str:
+    """A request id."""
+    return uuid.uuid4().hex
+
+
+def request_id() -> str:
+    """This request's id, the caller's own if it sent a plain one."""
+    if "request_id" not in g:
+        sent = request.headers.get("X-Request-Id", "")
+        plain = 0 < len(sent) <= 64 and sent.isascii() and all(ch.isalnum() or ch in "-_." for ch in sent)
+        g.request_id = sent if plain else new_id()
+    return str(g.request_id)
+
+
+def response(problem: Problem, detail: str, request_id: str) -> Response:
+    """The problem as an HTTP response."""
+    made = Response()
+    fill(made, problem, detail, request_id)
+    return made
+
+
+def fill(response: Response, problem: Problem, detail: str, request_id: str) -> None:
+    """Turn a response into the problem."""
+    response.status_code = problem.status
+    response.data = json.dumps(document(problem, detail, request_id))
+    response.mimetype = "application/problem+json"
+    if problem.retry_after_s is not None:
+        response.headers["Retry-After"] = str(problem.retry_after_s)
+
+
+def fill_for(response: Response, error: BaseException, request_id: str) -> None:
+    """Turn a response into the problem for an error; one nobody foresaw is logged, and told by id only."""
+    if isinstance(error, errors.DigitsError):
+        fill(response, problem_for(error), str(error), request_id)
+        return
+    log.error("request %s failed", request_id, exc_info=error)
+    fill(response, TABLE[errors.DigitsError], UNFORESEEN, request_id)
+
+
+def respond(problem: Problem, detail: str) -> Response:
+    """The problem as the answer to the present request."""
+    return response(problem, detail, request_id())
+
+
+def register(app: Flask) -> None:
+    """Answer every error with a problem; an unknown one is logged with its traceback and told by id only."""
+
+    @app.errorhandler(errors.DigitsError)
+    def known(error: errors.DigitsError) -> Response:
+        return respond(problem_for(error), str(error))
+
+    @app.errorhandler(RequestEntityTooLarge)
+    def too_large(_: RequestEntityTooLarge) -> Response:
+        limit = app.config["MAX_CONTENT_LENGTH"]
+        return respond(TABLE[errors.TooLarge], f"got a larger body; wanted at most {limit:,} bytes")
+
+    @app.errorhandler(HTTPException)
+    def http(error: HTTPException) -> Response:
+        name, words = error.name, error.description or error.name
+        response = respond(Problem(error.code or 500, name, words), words)
+        if error.code == 405 and getattr(error, "valid_methods", None):
+            response.headers["Allow"] = ", ".join(error.valid_methods)  # type: ignore[attr-defined]
+        return response
+
+    @app.errorhandler(Exception)
+    def unknown(error: Exception) -> Response:
+        made = Response()
+        fill_for(made, error, request_id())
+        return made

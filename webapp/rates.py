@@ -1,0 +1,31 @@
+"""A token bucket for each client's address."""
+
+from __future__ import annotations
+
+MAX_CLIENTS = 10_000
+
+
+class Rates:
+    """Allows `per_second` requests a second to each client, and a second's worth at once; 0 = no limit.
+
+    Each worker counts for itself: a client with connections to all of them gets as many times as much.
+    """
+
+    def __init__(self, per_second: float) -> None:
+        self.limited = per_second > 0
+        self._rate = per_second
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def allow(self, client: str, now: float) -> bool:
+        """Whether one more request of this client's is within its rate."""
+        tokens, then = self._buckets.pop(client, (max(self._rate, 1.0), now))
+        tokens = (
+            min(self._rate, tokens + (now - then) * self._rate)
+            if self._rate >= 1
+            else min(1.0, tokens + (now - then) * self._rate)
+        )
+        allowed = tokens >= 1
+        self._buckets[client] = (tokens - allowed, now)  # put last: the first is who was silent longest
+        if len(self._buckets) > MAX_CLIENTS:
+            del self._buckets[next(iter(self._buckets))]
+        return allowed

@@ -1,0 +1,77 @@
+"""One line of JSON for every request, and its share of the metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from flask import Flask, Response, g, request
+
+from webapp import problems
+from webapp.metrics import Metrics
+
+ARRIVED = "digits.arrived"
+"""In the environ: when the request was whole, on time.monotonic's clock."""
+FLUSH_LINES = 64
+STDOUT = 1
+
+
+class Records:
+    """Gathers lines and writes many at once: a write for each would cost more than all the rest of the bookkeeping.
+
+    flush() is called a few times a second.
+    """
+
+    def __init__(self, metrics: Metrics, enabled: bool = True, file: int = STDOUT) -> None:
+        self._metrics, self._enabled, self._file = metrics, enabled, file
+        self._lines: list[str] = []
+
+    def answered(
+        self, method: str, path: str, endpoint: str, status: int, seconds: float, request_id: str, more: Mapping[str, Any]
+    ) -> None:  # fmt: skip
+        """Count an answer and note it.
+
+        path: as sent; JSON escapes whatever is in it.  more: plain facts (version, digit, stages); never pixels.
+        """
+        self._metrics.request(endpoint, status, seconds)
+        if not self._enabled:
+            return
+        line: dict[str, Any] = {
+            "time": round(time.time(), 3),
+            "request_id": request_id,
+            "method": method,
+            "path": path[:200],
+            "status": status,
+            "ms": round(seconds * 1000, 2),
+        }
+        line.update(more)
+        self._lines.append(json.dumps(line))
+        if len(self._lines) >= FLUSH_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        if self._lines:
+            lines, self._lines = self._lines, []
+            with suppress(OSError):  # nobody reads the log any more: the answers matter more
+                os.write(self._file, ("\n".join(lines) + "\n").encode())
+
+
+def register(app: Flask) -> None:
+    """Note every answer that is given at once; one that comes later is noted when it comes."""
+    log: Records = app.extensions["records"]
+
+    @app.after_request
+    def note(response: Response) -> Response:
+        if "later" not in g:
+            began = request.environ.get(ARRIVED)
+            seconds = 0.0 if began is None else time.monotonic() - began
+            endpoint = request.endpoint or "none"
+            log.answered(request.method, request.path, endpoint, response.status_code, seconds, problems.request_id(), {})
+            if ARRIVED not in request.environ:  # another server than our worker: nobody else flushes
+                log.flush()
+        return response

@@ -1,0 +1,89 @@
+// When to ask: after every change, one question at a time, and again and again while the service is away.
+import { ask } from "./api.js";
+import { sendable } from "./render.js";
+
+const FIRST_WAIT_MS = 400;
+const LONGEST_WAIT_MS = 2000;
+
+/**
+ * @typedef {object} Shown
+ * @property {import("./api.js").Answer} answer
+ * @property {Blob} picture  what was sent
+ * @property {{encode: number, network: number}} client_ms
+ */
+
+/**
+ * @typedef {object} Listener
+ * @property {(shown: Shown) => void} answered
+ * @property {(sentence: string) => void} refused
+ * @property {() => void} away
+ * @property {(on: boolean) => void} busy
+ */
+
+export class Asker {
+  #asking = false;
+  #wake = () => {};
+
+  /**
+   * @param {import("./drawing.js").Drawing} drawing
+   * @param {Listener} listener
+   */
+  constructor(drawing, listener) {
+    this.drawing = drawing;
+    this.listener = listener;
+    addEventListener("online", () => this.#wake());
+  }
+
+  /** Ask about the drawing as it is now; while a question is in flight, its answer is dropped if the drawing has changed. */
+  async request() {
+    this.#wake();
+    if (this.#asking) return;
+    this.#asking = true;
+    this.listener.busy(true);
+    try {
+      await this.#untilAnswered();
+    } finally {
+      this.#asking = false;
+      this.listener.busy(false);
+    }
+  }
+
+  async #untilAnswered() {
+    let wait = FIRST_WAIT_MS;
+    while (!this.drawing.isBlank) {
+      const { revision } = this.drawing;
+      const began = performance.now();
+      const picture = await sendable(this.drawing.items);
+      const encode = performance.now() - began;
+      const reply = await ask(picture);
+      if (reply.kind === "away") {
+        this.listener.away();
+        await this.#pause(Math.max(wait, reply.wait_ms));
+        wait = Math.min(wait * 1.6, LONGEST_WAIT_MS);
+        continue;
+      }
+      wait = FIRST_WAIT_MS;
+      if (revision !== this.drawing.revision) continue; // stale: the hand went on
+      if (reply.kind === "refused") this.listener.refused(reply.sentence);
+      else {
+        const network = Math.max(0, reply.took_ms - reply.answer.timing_ms.total);
+        this.listener.answered({ answer: reply.answer, picture, client_ms: { encode, network } });
+      }
+      return;
+    }
+  }
+
+  /**
+   * Wait, or until there is a reason not to: a new stroke, or the network is back.
+   * @param {number} ms
+   */
+  #pause(ms) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        setTimeout(resolve, FIRST_WAIT_MS); // a hasty scribbler must not become a flood
+      };
+    });
+  }
+}

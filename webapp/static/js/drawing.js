@@ -1,0 +1,115 @@
+// The one state of the page: the sheet on the desk, what can be undone, the tool in the hand.
+import { WIDTHS } from "./strokes.js";
+
+/**
+ * @typedef {import("./strokes.js").Item} Item
+ * @typedef {{kind: "sheet", id: number, items: Item[]}} Sheet  a fresh sheet, empty or with something on it
+ * @typedef {Sheet | Item} Step
+ */
+
+export const MOST_STEPS = 200;
+
+let ids = 0;
+
+/** Changes are told by a "change" event; a new tool by "tool". */
+export class Drawing extends EventTarget {
+  /** @type {Step[]}  the first is always a sheet */
+  #steps = [{ kind: "sheet", id: ++ids, items: [] }];
+  /** @type {Step[]} */
+  #undone = [];
+  /** Grows with every change: an answer to an earlier revision is stale. */
+  revision = 0;
+  /** @type {import("./strokes.js").Stroke | null}  the stroke being drawn, not yet a step */
+  live = null;
+  width = WIDTHS[1];
+  erasing = false;
+
+  get #sheetAt() {
+    return this.#steps.findLastIndex((step) => step.kind === "sheet");
+  }
+
+  /** The sheet's own id stays the same while strokes are added, and comes back with undo. */
+  get sheet() {
+    return /** @type {Sheet} */ (this.#steps[this.#sheetAt]).id;
+  }
+
+  /** @returns {Item[]}  what is to be seen, first drawn first */
+  get items() {
+    const at = this.#sheetAt;
+    const sheet = /** @type {Sheet} */ (this.#steps[at]);
+    return [...sheet.items, .../** @type {Item[]} */ (this.#steps.slice(at + 1))];
+  }
+
+  get isBlank() {
+    return !this.items.some((item) => item.kind === "picture" || !item.erases);
+  }
+
+  get canUndo() {
+    return this.#steps.length > 1;
+  }
+
+  get canRedo() {
+    return this.#undone.length > 0;
+  }
+
+  /** @param {Item} item */
+  add(item) {
+    this.#do(item);
+  }
+
+  clear() {
+    if (this.items.length) this.lay([]);
+  }
+
+  /**
+   * Put a new sheet on the desk; undo brings the old one back.
+   * @param {Item[]} items
+   * @param {number} [id]  of a sheet that has been here before
+   */
+  lay(items, id = ++ids) {
+    this.#do({ kind: "sheet", id, items });
+  }
+
+  undo() {
+    if (!this.canUndo || this.live) return;
+    this.#undone.push(/** @type {Step} */ (this.#steps.pop()));
+    this.#changed();
+  }
+
+  redo() {
+    const step = this.live ? undefined : this.#undone.pop();
+    if (!step) return;
+    this.#steps.push(step);
+    this.#changed();
+  }
+
+  /**
+   * @param {number} width
+   * @param {boolean} erasing
+   */
+  take(width, erasing) {
+    this.width = width;
+    this.erasing = erasing;
+    this.dispatchEvent(new Event("tool"));
+  }
+
+  /** @param {Step} step */
+  #do(step) {
+    this.#steps.push(step);
+    this.#undone = [];
+    if (this.#steps.length > MOST_STEPS) this.#forget();
+    this.#changed();
+  }
+
+  /** The oldest step can no longer be undone: it becomes part of the ground. */
+  #forget() {
+    const [ground, next] = /** @type {[Sheet, Step]} */ (this.#steps);
+    const merged = next.kind === "sheet" ? next : { ...ground, items: [...ground.items, next] };
+    this.#steps.splice(0, 2, merged);
+  }
+
+  #changed() {
+    this.revision++;
+    this.dispatchEvent(new Event("change"));
+  }
+}

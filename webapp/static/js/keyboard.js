@@ -1,0 +1,112 @@
+// Drawing with the keyboard alone: arrows move a brush over the sheet, space puts it down and lifts it.
+import { SHEET, WIDTHS } from "./strokes.js";
+
+const STEP = 10;
+const FINE = 2;
+/** @type {Record<string, [number, number]>} */
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/**
+ * @param {import("./board.js").Board} board
+ * @param {HTMLElement} cursor  the ring that shows where the brush is
+ * @param {(words: string) => void} tell  says it to those who do not see the ring
+ * @param {() => void} predict
+ */
+export function drawByKeyboard(board, cursor, tell, predict) {
+  const { canvas, drawing } = board;
+  let [x, y] = [SHEET / 2, SHEET / 2];
+  let down = false;
+  /** @type {Set<string>} */
+  const held = new Set(); // two arrows at once make a diagonal
+
+  function show() {
+    cursor.hidden = false;
+    cursor.style.setProperty("--x", String(x / SHEET));
+    cursor.style.setProperty("--y", String(y / SHEET));
+    cursor.style.setProperty("--width", String(drawing.width / SHEET));
+    cursor.classList.toggle("down", down);
+  }
+
+  function lift() {
+    if (!down) return;
+    down = false;
+    const stroke = drawing.live;
+    drawing.live = null;
+    if (stroke) drawing.add(stroke);
+  }
+
+  function press() {
+    if (drawing.live) return; // a pointer is drawing
+    down = true;
+    drawing.live = { kind: "stroke", erases: drawing.erasing, width: drawing.width, points: [[x, y, 0.5]] };
+    board.show();
+  }
+
+  /** @param {number} step */
+  function move(step) {
+    for (const key of held) {
+      x = Math.min(SHEET, Math.max(0, x + ARROWS[key][0] * step));
+      y = Math.min(SHEET, Math.max(0, y + ARROWS[key][1] * step));
+    }
+    if (!down || !drawing.live) return;
+    drawing.live.points.push([x, y, 0.5]);
+    board.show();
+  }
+
+  /** @type {Record<string, () => void>} */
+  const keys = {
+    " ": () => {
+      if (down) lift();
+      else press();
+      tell(down ? "Brush down." : "Brush up.");
+    },
+    Enter: () => {
+      lift();
+      predict();
+    },
+    Escape: lift,
+    Delete: () => {
+      lift();
+      drawing.clear();
+    },
+    e: () => drawing.take(drawing.width, !drawing.erasing),
+    1: () => drawing.take(WIDTHS[0], drawing.erasing),
+    2: () => drawing.take(WIDTHS[1], drawing.erasing),
+    3: () => drawing.take(WIDTHS[2], drawing.erasing),
+  };
+  keys.Backspace = keys.Delete;
+
+  canvas.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key in ARROWS) {
+      held.add(event.key);
+      move(event.shiftKey ? FINE : STEP);
+    } else if (event.key in keys) {
+      if (!event.repeat) keys[event.key]();
+    } else return;
+    event.preventDefault();
+    show();
+  });
+  canvas.addEventListener("keyup", (event) => held.delete(event.key));
+  canvas.addEventListener("pointerdown", () => (cursor.hidden = true));
+  canvas.addEventListener("blur", () => {
+    held.clear();
+    lift();
+    cursor.hidden = true;
+  });
+}
+
+/**
+ * Ctrl-Z, Ctrl-Y and Ctrl-Shift-Z anywhere on the page (⌘ on a Mac).
+ * @param {import("./drawing.js").Drawing} drawing
+ */
+export function undoByKeyboard(drawing) {
+  document.addEventListener("keydown", (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
+    const key = event.key.toLowerCase();
+    if (key === "z" && !event.shiftKey) drawing.undo();
+    else if (key === "y" || key === "z") drawing.redo();
+    else return;
+    event.preventDefault();
+  });
+}

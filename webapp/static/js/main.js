@@ -1,0 +1,60 @@
+// Puts the parts together: strokes on the sheet, questions to the gateway, answers on the page.
+import { Asker } from "./asker.js";
+import { Board } from "./board.js";
+import { codePanel } from "./code.js";
+import { Drawing } from "./drawing.js";
+import { Inside } from "./inside.js";
+import { drawByKeyboard, undoByKeyboard } from "./keyboard.js";
+import { onPicture, read } from "./picture.js";
+import { drawByPointer } from "./pointer.js";
+import { examples, LastAnswers } from "./thumbs.js";
+import { tools } from "./tools.js";
+import { View } from "./view.js";
+
+/** @param {string} selector */
+const find = (selector) => /** @type {HTMLElement} */ (document.querySelector(selector));
+
+const drawing = new Drawing();
+const board = new Board(/** @type {HTMLCanvasElement} */ (find("#canvas")), drawing);
+const view = new View();
+const inside = new Inside();
+const last = new LastAnswers(drawing);
+const showCode = codePanel();
+const asker = new Asker(drawing, {
+  answered(shown) {
+    view.show(shown.answer);
+    inside.show(shown);
+    last.add(shown.answer);
+    showCode(shown);
+  },
+  refused: (sentence) => view.refuse(sentence),
+  away: () => view.away(),
+  busy: (on) => view.busy(on),
+});
+
+drawing.addEventListener("change", () => {
+  if (drawing.isBlank) view.reset();
+  else asker.request();
+});
+
+function predict() {
+  if (drawing.isBlank) view.refuse("There is nothing to read yet. Draw a digit first.");
+  else asker.request();
+}
+
+/** @param {File} file */
+async function usePicture(file) {
+  try {
+    drawing.lay([await read(file)]);
+  } catch {
+    view.refuse("That is not a picture this page can show. Try PNG, JPEG, WebP, BMP or GIF.");
+  }
+}
+
+tools(drawing);
+examples(drawing);
+drawByPointer(board);
+drawByKeyboard(board, find("#cursor"), (words) => (find("#told").textContent = words), predict);
+undoByKeyboard(drawing);
+onPicture(/** @type {HTMLInputElement} */ (find("#file")), find("#sheet"), usePicture);
+find("#predict").addEventListener("click", predict);

@@ -1,0 +1,87 @@
+// Items → pixels, the same way on the screen and for the gateway.
+import { lines, SHEET } from "./strokes.js";
+
+/**
+ * @typedef {import("./strokes.js").Item} Item
+ * @typedef {CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D} Context
+ * @typedef {{paper: string, ink: string}} Colours
+ */
+
+/** @type {Colours} */
+export const PLAIN = { paper: "#fff", ink: "#000" };
+
+/**
+ * The colours of a sheet: a picture brings its own paper, and ink that shows on it.
+ * @param {Item[]} items
+ * @param {Colours} usual
+ * @returns {Colours}
+ */
+export function coloursFor(items, usual) {
+  const picture = items.find((item) => item.kind === "picture");
+  return picture?.kind === "picture" ? picture : usual;
+}
+
+/**
+ * Paint a whole sheet.
+ * @param {Context} context  already scaled to the sheet's 280 units
+ * @param {Item[]} items
+ * @param {Colours} usual
+ */
+export function paintSheet(context, items, usual) {
+  const colours = coloursFor(items, usual);
+  context.fillStyle = colours.paper;
+  context.fillRect(0, 0, SHEET, SHEET);
+  for (const item of items) paint(context, item, colours);
+}
+
+/**
+ * @param {Context} context
+ * @param {Item} item
+ * @param {Colours} colours
+ */
+export function paint(context, item, colours) {
+  if (item.kind === "picture") {
+    const { width, height } = item.bitmap;
+    const scale = SHEET / Math.max(width, height);
+    const [w, h] = [width * scale, height * scale];
+    context.drawImage(item.bitmap, (SHEET - w) / 2, (SHEET - h) / 2, w, h);
+    return;
+  }
+  context.strokeStyle = item.erases ? colours.paper : colours.ink;
+  context.lineCap = "round";
+  context.lineJoin = "round";
+  for (const { d, width } of lines(item)) {
+    context.lineWidth = width;
+    context.stroke(new Path2D(d));
+  }
+}
+
+const canvas = document.createElement("canvas");
+canvas.width = canvas.height = SHEET;
+const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
+
+/**
+ * The sheet as the gateway gets it: 280×280, black on white, whatever screen and theme.
+ * @param {Item[]} items
+ * @returns {Promise<Blob>}
+ */
+export function png(items) {
+  paintSheet(context, items, PLAIN);
+  return new Promise((resolve, reject) => {
+    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("the canvas gave no PNG"))), "image/png");
+  });
+}
+
+/** A photograph of this many bytes is sent as it is; a larger one as the sheet shows it. */
+const SEND_AS_IT_IS = 4_000_000;
+
+/**
+ * What to send: an untouched picture itself, for the gateway knows best how to read it; else the sheet.
+ * @param {Item[]} items
+ * @returns {Promise<Blob>}
+ */
+export async function sendable(items) {
+  const [first] = items;
+  if (items.length === 1 && first.kind === "picture" && first.file.size <= SEND_AS_IT_IS) return first.file;
+  return png(items);
+}

@@ -1,0 +1,96 @@
+// What the page says: the digit, the sentence, how sure, ten bars, what the model saw.
+
+const ADVICE = "Try one digit, larger, in the middle.";
+
+export class View {
+  constructor() {
+    this.panel = find("#answer");
+    this.digit = find("#digit");
+    this.sentence = find("#sentence");
+    this.sure = find("#sure");
+    this.advice = find("#advice");
+    this.seen = /** @type {HTMLImageElement} */ (find("#seen"));
+    this.bars = Array.from(document.querySelectorAll("#bars li"), (row) => ({
+      row: /** @type {HTMLElement} */ (row),
+      share: /** @type {HTMLElement} */ (row.querySelector(".share")),
+    }));
+  }
+
+  /** Nothing is on the sheet. */
+  reset() {
+    this.#say("quiet", "", "Draw a digit.", "Any hand will do; the answer comes as you draw.", "");
+    this.#share([]);
+    this.seen.hidden = true;
+  }
+
+  /** @param {import("./api.js").Answer} answer */
+  show(answer) {
+    const mood = answer.sure ? "sure" : "unsure";
+    this.#say(mood, String(answer.digit), answer.sentence, howSure(answer), answer.sure ? "" : ADVICE);
+    this.#share(answer.probabilities);
+    this.seen.src = answer.image;
+    this.seen.hidden = false;
+  }
+
+  /** @param {string} sentence */
+  refuse(sentence) {
+    this.#say("quiet", "", sentence, "", "");
+    this.#share([]);
+    this.seen.hidden = true;
+  }
+
+  /** The last answer stays in view; it is only the words that change. */
+  away() {
+    this.#say("away", "", "The reader is away for a moment.", "Your drawing is safe. The answer comes by itself.", "");
+  }
+
+  /** @param {boolean} on */
+  busy(on) {
+    this.panel.classList.toggle("busy", on);
+  }
+
+  /**
+   * @param {string} mood
+   * @param {string} digit
+   * @param {string} sentence
+   * @param {string} sure
+   * @param {string} advice
+   */
+  #say(mood, digit, sentence, sure, advice) {
+    this.panel.dataset.mood = mood;
+    for (const [element, text] of /** @type {const} */ ([
+      [this.digit, digit], [this.sentence, sentence], [this.sure, sure], [this.advice, advice],
+    ])) {
+      if (element.textContent !== text) element.textContent = text; // what has not changed is not announced again
+    }
+  }
+
+  /** @param {number[]} probabilities */
+  #share(probabilities) {
+    const most = Math.max(...probabilities);
+    this.bars.forEach(({ row, share }, digit) => {
+      const value = probabilities[digit] ?? 0;
+      row.style.setProperty("--share", value.toFixed(4));
+      row.classList.toggle("first", probabilities.length > 0 && value === most);
+      share.textContent = probabilities.length ? percent(value) : "";
+    });
+  }
+}
+
+/** @param {import("./api.js").Answer} answer */
+function howSure({ sure, confidence }) {
+  const words = !sure ? "Not sure" : confidence >= 0.995 ? "As good as certain" : confidence >= 0.95 ? "Very sure" : "Fairly sure";
+  return `${words}: ${percent(confidence)}`;
+}
+
+/** @param {number} share */
+function percent(share) {
+  if (share > 0.999) return ">\u202f99.9\u00a0%";
+  if (share < 0.001) return "<\u202f0.1\u00a0%";
+  return `${(100 * share).toFixed(1)}\u00a0%`;
+}
+
+/** @param {string} selector */
+function find(selector) {
+  return /** @type {HTMLElement} */ (document.querySelector(selector));
+}

@@ -1,0 +1,263 @@
+"""gunicorn's worker for the gateway: an event loop that reads requests, one thread that answers drawings.
+
+A drawing takes well under a millisecond of one core, and all the rest is waiting: for clients, and for the model server.
+Threads would fight over the interpreter's lock and each wait for an answer of its own.  Here the loop reads whole requests,
+runs those with a small picture itself, one after the other, and sends what has gathered to the model server in one call.
+Large pictures and pages go to a few threads, so that they hold up nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+from flask import Flask, Response
+from gunicorn.workers.base import Worker as GunicornWorker
+
+from digits.settings import WebSettings
+from webapp import later, problems, wsgi
+from webapp.backend import Backend
+from webapp.http import Connection, Refused, Request
+from webapp.inputs import is_small
+from webapp.metrics import Metrics
+from webapp.rates import Rates
+from webapp.records import Records
+
+TURN_S = 0.002
+"""Work this long between two looks at the sockets: refusals stay quick under load."""
+HOLD_S = 0.012
+"""Requests that came together are read together for at most so long before the first of them is sent."""
+TICK_S = 0.05
+HEARTBEAT_S = 1.0
+FIRST_LOOK_S = 2.0
+SHARE_S, SHARE_AT_MOST_S = 0.0003, 0.01
+"""A worker leaves a new connection to the others for so long for each of its own."""
+BUSY = "Too many drawings at once. Please try again in a moment."
+
+
+class Hall:
+    """Where requests wait, are worked on, and are let out again."""
+
+    def __init__(self, app: Flask, loop: asyncio.AbstractEventLoop) -> None:
+        self.settings: WebSettings = app.extensions["settings"]
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.buffered = 0
+        self.accepting: set[asyncio.Task[Any]] = set()
+        self._app, self._loop = app, loop
+        self._backend: Backend = app.extensions["backend"]
+        self._metrics: Metrics = app.extensions["metrics"]
+        self._records: Records = app.extensions["records"]
+        self._rates = Rates(self.settings.rate_limit)
+        self._jobs: deque[tuple[Connection, Request, dict[str, Any]]] = deque()
+        self._open: set[tuple[Connection, Request, later.Slot]] = set()
+        self._threads = ThreadPoolExecutor(self.settings.web_threads, "request")
+        self._in_threads = 0
+        self._turning = False
+        self._held_since = 0.0
+
+    @property
+    def in_work(self) -> int:
+        """Requests taken and not yet answered."""
+        return len(self._jobs) + len(self._open) + self._in_threads
+
+    # -- taking -----------------------------------------------------------------------------------
+
+    def take(self, connection: Connection, request: Request) -> None:
+        """Admit a request to the loop's own queue or to the threads, or refuse it at once."""
+        environ = wsgi.environ(request, connection.client, self.settings)
+        drawing = environ["PATH_INFO"] == "/api/predict" and request.method == "POST"
+        if drawing:
+            if self._rates.limited and not self._rates.allow(connection.client, request.arrived):
+                self._shed(connection, request, "rate", Refused(429, "Too many requests", "Slower, please."))
+                return
+            if self.in_work >= self.settings.max_waiting:
+                self._shed(connection, request, "queue", Refused(503, "Busy", BUSY))
+                return
+            if is_small(request.body):
+                self._jobs.append((connection, request, environ))
+                if not self._turning:
+                    self._turning = True
+                    self._loop.call_soon(self._turn)
+                return
+        elif self._in_threads >= self.settings.max_waiting:
+            self._shed(connection, request, "threads", Refused(503, "Busy", BUSY))
+            return
+        self._in_threads += 1
+        work = self._threads.submit(self._run, environ)
+        work.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._from_thread, connection, request, done))
+
+    def refuse(self, connection: Connection, request: Request, refusal: Refused) -> None:
+        """Answer with a problem without asking the application."""
+        request_id = problems.new_id()
+        problem = problems.Problem(refusal.status, refusal.title, refusal.detail, 1 if refusal.status in (429, 503) else None)
+        response = problems.response(problem, refusal.detail, request_id)
+        connection.answer(request, *wsgi.serialised(response))
+        self._records.answered(
+            request.method, request.url.decode("latin-1"), "refused", refusal.status, 0.0, request_id, {"why": refusal.title}
+        )
+
+    def _shed(self, connection: Connection, request: Request, reason: str, refusal: Refused) -> None:
+        self._metrics.shed(reason)
+        self.refuse(connection, request, refusal)
+
+    # -- working ----------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Work through the queue for a while; what gathers meanwhile goes out in one call."""
+        coalescer = self._backend.coalescer
+        began = time.monotonic()
+        if not self._held_since:
+            self._held_since = began
+            coalescer.hold()
+        while self._jobs:
+            connection, request, environ = self._jobs.popleft()
+            self._finish(connection, request, self._run(environ))
+            now = time.monotonic()
+            if now - self._held_since > HOLD_S:
+                coalescer.release()
+                self._held_since = now
+                coalescer.hold()
+            if now - began > TURN_S:
+                break
+        if self._jobs:
+            self._loop.call_soon(self._turn)
+        else:
+            self._turning = False
+            self._held_since = 0.0
+            coalescer.release()
+
+    def _run(self, environ: dict[str, Any]) -> wsgi.Answer | later.Slot:
+        """Ask the application; in the loop or in a thread.  Never raises."""
+        slot = environ[later.SLOT] = later.Slot()
+        answer = wsgi.call(self._app, environ)
+        return slot if slot.future is not None else answer
+
+    def _from_thread(self, connection: Connection, request: Request, done: Future[wsgi.Answer | later.Slot]) -> None:
+        self._in_threads -= 1
+        self._finish(connection, request, done.result())
+
+    def _finish(self, connection: Connection, request: Request, outcome: wsgi.Answer | later.Slot) -> None:
+        if not isinstance(outcome, later.Slot):
+            connection.answer(request, *outcome)
+            return
+        entry = (connection, request, outcome)
+        self._open.add(entry)
+        assert outcome.future is not None
+        outcome.future.add_done_callback(lambda _: self._done(entry))
+
+    def _done(self, entry: tuple[Connection, Request, later.Slot]) -> None:
+        """A future is done: mostly in the loop's thread, but an answer without an RPC may come from any."""
+        connection, request, slot = entry
+        self._open.discard(entry)
+        assert slot.finish is not None
+        assert isinstance(slot.response, Response)
+        slot.finish()
+        connection.answer(request, *wsgi.serialised(slot.response))
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Look after the clocks: late answers, slow clients, the log, the gauges."""
+        now = time.monotonic()
+        for entry in [entry for entry in self._open if entry[2].deadline <= now]:
+            future = entry[2].future
+            assert future is not None
+            later.expire(future)
+        for connection in list(self.connections):
+            connection.patience(now)
+        self._metrics.in_flight(self.in_work)
+        self._records.flush()
+
+    def drain(self) -> None:
+        """Take no more: idle connections are closed, the others after their answer."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+
+class Worker(GunicornWorker):  # type: ignore[misc]
+    """The event loop under gunicorn's arbiter."""
+
+    def init_signals(self) -> None:
+        """Leave SIGTERM and its like to the loop."""
+        for number in self.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGABRT, self.handle_abort)
+        signal.signal(signal.SIGWINCH, signal.SIG_IGN)
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        asyncio.run(self._serve())
+        sys.exit(0)
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        app: Flask = self.wsgi
+        backend: Backend = app.extensions["backend"]
+        backend.run = loop.call_soon_threadsafe
+        await loop.run_in_executor(None, backend.wait, FIRST_LOOK_S)
+        hall = Hall(app, loop)
+        ending = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(number, ending.set)
+        loop.add_signal_handler(signal.SIGUSR1, self.log.reopen_files)
+        for listener in self.sockets:
+            listener.setblocking(False)
+            loop.add_reader(listener.fileno(), self._accept, loop, listener.sock, hall)
+        beat = 0.0
+        while not ending.is_set():
+            hall.tick()
+            if time.monotonic() - beat > HEARTBEAT_S:
+                beat = time.monotonic()
+                self.notify()
+                if os.getppid() != self.ppid:  # gunicorn is gone
+                    break
+            await _sleep(ending, TICK_S)
+        app.extensions["draining"] = True
+        hall.drain()
+        for listener in self.sockets:
+            loop.remove_reader(listener.fileno())
+            listener.close()
+        until = time.monotonic() + self.cfg.graceful_timeout
+        while (hall.in_work or hall.connections) and time.monotonic() < until:
+            hall.tick()
+            self.notify()
+            await asyncio.sleep(TICK_S / 5)
+        hall.tick()
+        backend.close()
+
+    def _accept(self, loop: asyncio.AbstractEventLoop, listener: socket.socket, hall: Hall) -> None:
+        """Take one connection, after a moment for each that is here already: so the workers share them out evenly."""
+        loop.remove_reader(listener.fileno())
+        loop.call_later(min(len(hall.connections) * SHARE_S, SHARE_AT_MOST_S), self._accept_now, loop, listener, hall)
+
+    def _accept_now(self, loop: asyncio.AbstractEventLoop, listener: socket.socket, hall: Hall) -> None:
+        if hall.draining:
+            return
+        loop.add_reader(listener.fileno(), self._accept, loop, listener, hall)
+        if len(hall.connections) >= self.cfg.worker_connections:
+            return
+        try:
+            sock, _ = listener.accept()
+        except OSError:  # another worker was quicker, or the client is gone, or there are no descriptors left
+            return
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        task = loop.create_task(loop.connect_accepted_socket(lambda: Connection(hall), sock))
+        hall.accepting.add(task)
+        task.add_done_callback(hall.accepting.discard)
+
+
+async def _sleep(ending: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(ending.wait(), seconds)

@@ -1,0 +1,86 @@
+"""A request as WSGI's environ, and answers as bytes."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from flask import Flask, Response
+
+from digits.settings import WebSettings
+from webapp.http import Request
+from webapp.inputs import BODY
+from webapp.records import ARRIVED
+
+Answer = tuple[bytes, bytes]
+"""Head without its last lines, and body."""
+_REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+
+
+def environ(request: Request, client: str, settings: WebSettings) -> dict[str, Any]:
+    """WSGI's environ, with the body as bytes besides and the time of arrival."""
+    path, _, query = request.url.decode("latin-1").partition("?")
+    if not path.startswith("/"):  # the absolute form, or `*`
+        path = "/" + path.partition("://")[2].partition("/")[2]
+    if "%" in path:
+        path = unquote_to_bytes(path).decode("latin-1")
+    made: dict[str, Any] = {
+        "REQUEST_METHOD": request.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": query.partition("#")[0],
+        "SERVER_NAME": settings.web_host,
+        "SERVER_PORT": str(settings.web_port),
+        "SERVER_PROTOCOL": "HTTP/" + request.version,
+        "REMOTE_ADDR": client,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(request.body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        BODY: request.body,
+        ARRIVED: request.arrived,
+    }
+    for raw, value in request.headers:
+        name = raw.decode("latin-1")
+        if "_" in name:  # x_forwarded_for would pass for x-forwarded-for
+            continue
+        key = "CONTENT_TYPE" if name == "content-type" else "HTTP_" + name.upper().replace("-", "_")
+        text = value.decode("latin-1")
+        made[key] = f"{made[key]},{text}" if key in made and key != "CONTENT_TYPE" else text
+    made.pop("HTTP_TRANSFER_ENCODING", None)
+    made.pop("HTTP_CONTENT_LENGTH", None)
+    made["CONTENT_LENGTH"] = str(request.length)
+    return made
+
+
+def call(app: Flask, environ: dict[str, Any]) -> Answer:
+    """Run the application.  It answers its own errors."""
+    head: list[str] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        head[:] = [f"HTTP/1.1 {status}\r\n", *(f"{name}: {value}\r\n" for name, value in headers)]
+        return None
+
+    parts: Iterable[bytes] = app(environ, start_response)
+    try:
+        body = b"".join(parts)
+    finally:
+        close = getattr(parts, "close", None)
+        if close is not None:
+            close()
+    return "".join(head).encode("latin-1"), body
+
+
+def serialised(response: Response) -> Answer:
+    """A finished response, without a round through WSGI."""
+    body = response.get_data()
+    headers = [f"{name}: {value}\r\n" for name, value in response.headers if name != "Content-Length"]
+    head = f"{_REASONS[response.status_code]}{''.join(headers)}content-length: {len(body)}\r\n"
+    return head.encode("latin-1"), body
