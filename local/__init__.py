@@ -1,0 +1,1 @@
+"""Both tiers on this machine, as `make run` and the load tests start them."""

@@ -1,0 +1,143 @@
+"""Starts the embedded model server and the gateway, watches them, and stops both together."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from digits.settings import LocalSettings
+
+START_S = 60.0
+STOP_S = 4.5
+BATCHING = Path(__file__).resolve().parents[1] / "serving" / "batching.config"
+
+
+class CannotStart(Exception):
+    """A port is taken, or a tier died; the text says which."""
+
+
+@dataclass
+class Tier:
+    """One process of the deployment."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+
+
+@dataclass
+class Deployment:
+    """The two tiers.
+
+    settings: ports and model; server_flags: more flags for the model server; environment: more for
+    the gateway's.
+    """
+
+    settings: LocalSettings
+    server_flags: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tiers: list[Tier] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Where the page answers."""
+        return f"http://127.0.0.1:{self.settings.web_port}"
+
+    def start(self) -> None:
+        """Start both and wait until a drawing would be answered.  Raises CannotStart."""
+        s = self.settings
+        for port, variable in (
+            (s.web_port, "DIGITS_WEB_PORT"),
+            (s.grpc_port, "DIGITS_GRPC_PORT"),
+            (s.rest_port, "DIGITS_REST_PORT"),
+        ):
+            if not _is_free(port):
+                raise CannotStart(f"port {port} is taken; choose another with {variable}")
+        base = Path(s.model_dir).resolve()
+        if not base.is_dir():
+            raise CannotStart(f"there is no model under {base}; DIGITS_MODEL_DIR says where to look")
+        self._spawn("model server", [
+            "-m", "serving", f"--port={s.grpc_port}", f"--rest_api_port={s.rest_port}", "--model_name=digits",
+            f"--model_base_path={base}", "--enable_batching", f"--batching_parameters_file={BATCHING}", *self.server_flags,
+        ], {})  # fmt: skip
+        web = {
+            "DIGITS_MODEL_TARGET": f"127.0.0.1:{s.grpc_port}",
+            "DIGITS_WEB_PORT": str(s.web_port),
+            "DIGITS_ACCESS_LOG": os.environ.get("DIGITS_ACCESS_LOG", "false"),  # a terminal is for what goes wrong
+            **self.environment,
+        }
+        self._spawn("gateway", ["-m", "gunicorn", "--config", "python:webapp.gunicorn_conf"], web)
+        self._wait_until_ready()
+
+    def _spawn(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            env={**os.environ, **environment},
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the tiers in order
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, before any thread is made
+            cwd=Path(__file__).resolve().parents[1],
+        )
+        self.tiers.append(Tier(name, process))
+
+    def _wait_until_ready(self) -> None:
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            self.check()
+            try:
+                with urllib.request.urlopen(f"{self.url}/readyz", timeout=2):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        raise CannotStart(f"the page did not answer within {START_S:.0f} s")
+
+    def check(self) -> None:
+        """Raise CannotStart if a tier has died."""
+        for tier in self.tiers:
+            code = tier.process.poll()
+            if code is not None:
+                raise CannotStart(f"the {tier.name} ended with exit code {code}")
+
+    def stop(self) -> None:
+        """Stop both within five seconds; the gateway first, so that it does not complain about the other."""
+        for tier in reversed(self.tiers):
+            _signal(tier.process, signal.SIGTERM)
+        until = time.monotonic() + STOP_S
+        for tier in self.tiers:
+            try:
+                tier.process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _signal(tier.process, signal.SIGKILL, group=True)
+                tier.process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals, group: bool = False) -> None:
+    if process.poll() is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number) if group else process.send_signal(number)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to stop the child when this process vanishes, however it does (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+    return True
