@@ -1,0 +1,161 @@
+"""`python -m loadtest.capacity --drawings-per-second N --p99-ms M`: replicas and cores, from a report's steps.
+
+What a drawing costs is the slope of each tier's CPU over the load.  How full the cores may be is how full the
+measured machine was in the highest step that kept the p99.  docs/capacity.md states what is assumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loadtest.profiles import STEP
+from loadtest.run import REPORTS
+from loadtest.summary import FILE
+
+TIERS = ("gateway", "model server")
+LEAST_STEPS = 3
+SPARE = 1  # a replica of each tier may be away (a node drained, a version rolled out) without breaking the promise
+
+
+class CannotPlan(Exception):
+    """The report does not allow the calculation; the text says why."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a tier takes.  per_drawing: core-seconds for one more drawing; idle: cores of a tier that has nothing to do."""
+
+    per_drawing: float
+    idle: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a report says.
+
+    cpus: cores of its machine; costs: by tier; steps: drawings a second, p99 in ms and share of the machine's
+    cores in use, by load, of those steps that kept up.
+    """
+
+    source: str
+    cpus: int
+    costs: dict[str, Cost]
+    steps: list[tuple[float, float, float]]
+
+    def fullest(self, p99_ms: float) -> tuple[float, float, float]:
+        """The highest step within a p99.  Raises CannotPlan if even the quietest is beyond it."""
+        good = [step for step in self.steps if step[1] <= p99_ms]
+        if not good:
+            least = min(p99 for _, p99, _ in self.steps)
+            raise CannotPlan(
+                f"got a p99 of {p99_ms:g} ms; the least that was measured is {least:.1f} ms, and no number of replicas lowers it"
+            )
+        return good[-1]
+
+
+@dataclass(frozen=True)
+class Tier:
+    """Replicas of one tier.  busy: cores that the work takes; needed: cores so that they are full only as far as allowed."""
+
+    name: str
+    busy: float
+    needed: float
+    replicas: int
+
+
+def measured(summary: Mapping[str, Any], source: str) -> Measured:
+    """Read a report.  Raises CannotPlan."""
+    rows = [row for row in summary["rows"] if row["role"] == STEP and row["p99"] is not None and row["kept_up"]]
+    rows = sorted((row for row in rows if all(tier in row["cores"] for tier in TIERS)), key=lambda row: row["drawings"])
+    if len(rows) < LEAST_STEPS:
+        raise CannotPlan(
+            f"{source} holds {len(rows)} steps that kept up and whose tiers were watched; wanted at least {LEAST_STEPS} "
+            "(run `make loadtest` without HOST, or on the machine that serves)"
+        )
+    rate = np.array([row["drawings"] for row in rows])
+    costs = {}
+    for tier in TIERS:
+        slope, idle = np.polyfit(rate, np.array([row["cores"][tier] for row in rows]), 1)
+        if slope <= 0:
+            raise CannotPlan(f"{source}: the {tier}'s CPU does not grow with the load, so other work on that machine hid it")
+        costs[tier] = Cost(float(slope), max(float(idle), 0.0))
+    steps = [(row["drawings"], row["p99"], min(row["cores"]["machine"] / summary["cpus"], 1.0)) for row in rows]
+    return Measured(source, summary["cpus"], costs, steps)
+
+
+def plan(found: Measured, drawings_per_second: float, p99_ms: float, cores_each: float = 1.0) -> list[Tier]:
+    """How many replicas of `cores_each` cores each tier needs, the spare one included.  Raises CannotPlan."""
+    _, _, full = found.fullest(p99_ms)
+    tiers = []
+    for name, cost in found.costs.items():
+        busy = drawings_per_second * cost.per_drawing
+        usable = cores_each * full - cost.idle
+        if usable <= 0:
+            raise CannotPlan(
+                f"a {name} takes {cost.idle:.2f} cores when idle, so {cores_each:g} cores at {100 * full:.0f} % leave nothing"
+            )
+        tiers.append(Tier(name, busy, busy / full, math.ceil(busy / usable) + SPARE))
+    return tiers
+
+
+def told(found: Measured, tiers: Sequence[Tier], drawings_per_second: float, p99_ms: float, cores_each: float) -> str:
+    """The calculation, step by step."""
+    rate, p99, full = found.fullest(p99_ms)
+    lines = [f"measured: {found.source}, {found.cpus} cores"]
+    for name, cost in found.costs.items():
+        lines.append(f"  a drawing costs the {name} {1000 * cost.per_drawing:.2f} core-ms; idle it takes {cost.idle:.2f} cores")
+    lines.append(f"  the highest step within {p99_ms:g} ms: {rate:.0f} drawings/s, p99 {p99:.0f} ms,")
+    lines.append(f"  {100 * full:.0f} % of the cores in use (generator and others included)")
+    lines.append(f"wanted: {drawings_per_second:g} drawings/s with a p99 of {p99_ms:g} ms,")
+    lines.append(f"  replicas of {cores_each:g} cores, {SPARE} of each tier to spare")
+    for tier in tiers:
+        each = f"{drawings_per_second:g}/s × {1000 * found.costs[tier.name].per_drawing:.2f} core-ms = {tier.busy:.2f} cores busy"
+        lines.append(f"  {tier.name:12}: {each}, ÷ {full:.2f} = {tier.needed:.2f} cores → {tier.replicas} replicas")
+    lines.append(f"  together {sum(tier.replicas for tier in tiers) * cores_each:g} cores")
+    return "\n".join(lines)
+
+
+def latest(reports: Path) -> Path:
+    """The newest report that has steps.  Raises CannotPlan."""
+    for folder in sorted(reports.glob("*/"), reverse=True):
+        try:
+            summary = json.loads((folder / FILE).read_text(encoding="utf-8"))
+            if summary["complete"] and any(row["role"] == STEP for row in summary["rows"]):
+                return folder / FILE
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    raise CannotPlan(f"there is no complete report with steps under {reports}; `make loadtest` writes one")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the calculation; 0 done, 1 if the report does not allow it."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.capacity", description=__doc__)
+    parser.add_argument("--drawings-per-second", type=float, required=True, metavar="N")
+    parser.add_argument("--p99-ms", type=float, default=250.0, metavar="M")
+    parser.add_argument("--cores", type=float, default=1.0, help="of each replica")
+    parser.add_argument("--report", type=Path, help="a summary.json; without it the newest report")
+    options = parser.parse_args(arguments)
+    if not (0 < options.drawings_per_second < 1e9 and options.p99_ms > 0 and options.cores > 0):
+        parser.error("got a number that is not positive; wanted drawings a second, ms and cores above 0")
+    try:
+        report = options.report or latest(REPORTS)
+        found = measured(json.loads(report.read_text(encoding="utf-8")), str(report))
+        tiers = plan(found, options.drawings_per_second, options.p99_ms, options.cores)
+    except (CannotPlan, OSError, ValueError, KeyError) as exc:
+        print(f"loadtest.capacity: {exc}", file=sys.stderr)
+        return 1
+    print(told(found, tiers, options.drawings_per_second, options.p99_ms, options.cores))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

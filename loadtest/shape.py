@@ -1,0 +1,106 @@
+"""Drives the phases of a profile through Locust, alone or as the master of workers."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from locust import LoadTestShape
+
+from loadtest.measure import Cell, cell_of
+from loadtest.profiles import PROBE, SETTLE_S, Phase
+
+PHASE_MESSAGE = "phase"
+REST_S = 3.0
+
+
+class Log:
+    """What happened, a JSON document a line, so that a run that is cut short still has its report."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, what: str, /, **content: Any) -> None:
+        """Append one line and hand it to the system."""
+        self._file.write(json.dumps({what: content}) + "\n")
+        self._file.flush()
+
+
+class ProfileShape(LoadTestShape):  # type: ignore[misc]
+    """Phase after phase; the probe's answer turns shares into rates."""
+
+    abstract = True  # not to be picked up by itself: the locustfile decides
+
+    def __init__(self, phases: Sequence[Phase], log: Log | None, runner: Any, poisson: bool) -> None:
+        super().__init__()
+        self.runner = runner
+        self._phases, self._log, self._poisson = phases, log, poisson
+        self._at, self._until = -1, 0.0
+        self._probed: dict[int, Cell] = {}
+        self._capacity = 0.0
+        self._resting = False
+
+    def count(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Take what was measured: for the log, and for the probe."""
+        for row in rows:
+            if self._log is not None:
+                self._log.write("cell", **row)
+            if 0 <= row["phase"] < len(self._phases) and self._phases[row["phase"]].role == PROBE:
+                self._probed.setdefault(row["second"], Cell()).add(cell_of(row))
+
+    def tick(self) -> tuple[int, float] | None:
+        """Locust asks once a second how many users there are to be; None ends the run.
+
+        All are there from the start; the pace says how many take part and what they ask.
+        """
+        users = max(phase.users for phase in self._phases)
+        if self.runner.user_count < users:
+            return users, float(users)
+        if time.monotonic() >= self._until and not self._advance():
+            return None
+        return users, float(users)
+
+    def _advance(self) -> bool:
+        if self._at >= 0 and self._phases[self._at].role == PROBE:
+            self._capacity = self._measured_capacity()
+            if self._capacity == 0:
+                self._tell("probe", right_per_second=0.0)
+                return False
+            self._tell("probe", right_per_second=self._capacity)
+        if self._at + 1 >= len(self._phases):
+            return self._rest()
+        self._at += 1
+        phase = self._phases[self._at]
+        rate = None if phase.closed else phase.rate if phase.rate is not None else (phase.share or 0.0) * self._capacity
+        self._until = time.monotonic() + phase.seconds
+        self._tell("phase", number=self._at, role=phase.role, kind=phase.kind, seconds=phase.seconds, users=phase.users,
+                   rate=rate, share=phase.share, began=time.time())  # fmt: skip
+        workers = max(1, getattr(self.runner, "worker_count", 1))
+        self.runner.send_message(PHASE_MESSAGE, {
+            "phase": self._at, "kind": phase.kind, "users": math.ceil(phase.users / workers),
+            "rate": None if rate is None else rate / workers, "poisson": self._poisson,
+        })  # fmt: skip
+        return True
+
+    def _rest(self) -> bool:
+        """Send nothing more; give workers the time to report what they have, then end."""
+        self.runner.send_message(PHASE_MESSAGE, {"phase": len(self._phases), "rate": 0.0})
+        self._tell("end", at=time.time())
+        resting, self._resting = self._resting, True
+        self._until = time.monotonic() + REST_S
+        return not resting and hasattr(self.runner, "worker_count")
+
+    def _measured_capacity(self) -> float:
+        """Right answers a second in the middle of the probe."""
+        last = max(self._probed, default=0)
+        rates = [cell.right for second, cell in self._probed.items() if SETTLE_S <= second < last]
+        return float(median(rates)) if rates else 0.0
+
+    def _tell(self, what: str, /, **content: Any) -> None:
+        if self._log is not None:
+            self._log.write(what, **content)

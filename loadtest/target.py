@@ -1,0 +1,145 @@
+"""The deployment under test: is it there, what is it, and does it read our drawings?"""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+
+from digits import contract as c
+from digits import wire
+from digits.client import CHANNEL_OPTIONS
+from loadtest.hands import Drawing
+from loadtest.kinds import GATEWAY, GRPC, KINDS, PREDICT_PATH, REST, REST_PATH, bodies, digits_read
+
+ANSWER_S = 5.0
+TRIES = 3
+
+
+class NotThere(Exception):
+    """Nothing answers, or not yet; the text says where and why."""
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Target:
+    """Addresses by door: the gateway's and the REST API's as http://host:port, the gRPC API's as host:port."""
+
+    doors: dict[str, str]
+
+    @property
+    def main_door(self) -> str:
+        """The door that a person uses, if it is known."""
+        return next(door for door in (GATEWAY, GRPC, REST) if door in self.doors)
+
+    def check(self) -> None:
+        """Raise NotThere unless every door answers."""
+        for door, address in self.doors.items():
+            if door == GRPC:
+                _check_grpc(address)
+            else:
+                path = "/readyz" if door == GATEWAY else f"/v1/models/{c.MODEL_NAME}"
+                _get(address + path)
+
+    def about(self) -> dict[str, Any]:
+        """What is served: the model's version where the gateway tells it."""
+        if GATEWAY not in self.doors:
+            return {}
+        try:
+            ready = json.loads(_get(self.doors[GATEWAY] + "/readyz"))
+            return {"model version": ready["version"]}
+        except (NotThere, ValueError, KeyError, TypeError):
+            return {}
+
+
+@dataclass
+class Verified:
+    """The answers to every drawing before the run.
+
+    dropped: numbers of drawings that were read as another digit, always the same one; unsteady: drawings
+    whose answers differed from one time to the next, which no model does.
+    """
+
+    asked: int
+    dropped: list[int] = field(default_factory=list)
+    unsteady: list[int] = field(default_factory=list)
+
+
+def verify(target: Target, drawings: list[Drawing]) -> Verified:
+    """Ask for every drawing once, for those read wrongly twice more.  Raises NotThere."""
+    door = target.main_door
+    kind = next(kind for kind in KINDS.values() if kind.door == door and kind.drawings == 1)
+    verified = Verified(len(drawings))
+    channel = _channel(target.doors[door]) if door == GRPC else None
+    try:
+        ask = _asker(door, target.doors[door], channel)
+        for number, request in enumerate(bodies(kind, drawings)):
+            read = [ask(request.body, request.content_type)]
+            if read[0] != request.labels[0]:
+                read += [ask(request.body, request.content_type) for _ in range(TRIES - 1)]
+                (verified.dropped if len(set(read)) == 1 else verified.unsteady).append(number)
+    finally:
+        if channel is not None:
+            channel.close()
+    return verified
+
+
+def _asker(door: str, address: str, channel: grpc.Channel | None) -> Callable[[bytes, str], int]:
+    def over_grpc(body: bytes, _: str) -> int:
+        assert channel is not None
+        try:
+            reply = channel.unary_unary(wire.PREDICT)(body, timeout=ANSWER_S)
+        except grpc.RpcError as exc:
+            raise NotThere(f"{address} does not answer a drawing: {exc.code().name}: {exc.details()}") from exc
+        return digits_read(door, reply)[0]
+
+    def over_http(body: bytes, content_type: str) -> int:
+        url = address + (PREDICT_PATH if door == GATEWAY else REST_PATH)
+        reply = _get(urllib.request.Request(url, body, {"Content-Type": content_type}))
+        try:
+            return digits_read(door, reply)[0]
+        except ValueError as exc:
+            raise NotThere(f"{url}: {exc}") from exc
+
+    return over_grpc if door == GRPC else over_http
+
+
+def _get(request: urllib.request.Request | str) -> bytes:
+    url = request if isinstance(request, str) else request.full_url
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise NotThere(f"got {url!r}; wanted an address like http://127.0.0.1:8080")
+    try:
+        with urllib.request.urlopen(request, timeout=ANSWER_S) as response:
+            reply: bytes = response.read()
+            return reply
+    except urllib.error.HTTPError as exc:
+        with exc:
+            raise NotThere(f"{url} answers {exc.code}: {exc.read(300).decode(errors='replace')}") from exc
+    except (urllib.error.URLError, OSError, ValueError) as exc:
+        raise NotThere(f"nothing answers at {url}: {getattr(exc, 'reason', exc)}") from exc
+
+
+def _channel(address: str) -> grpc.Channel:
+    uri = address if address.startswith(("ipv4:", "ipv6:", "dns:", "unix:")) else f"dns:///{address}"
+    return grpc.insecure_channel(uri, options=CHANNEL_OPTIONS)
+
+
+def _check_grpc(address: str) -> None:
+    with _channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=ANSWER_S)
+        except grpc.FutureTimeoutError:
+            raise NotThere(f"nothing answers gRPC at {address} within {ANSWER_S:.0f} s") from None
