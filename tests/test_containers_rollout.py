@@ -1,0 +1,139 @@
+"""tools/rollout.py: labels move in the text, in the file, and at a running server."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from digits.client import PredictClient
+from tests.conftest import MODELS, ROOT, Server, StartServer
+
+CONFIG = ROOT / "serving" / "models.config"
+
+
+def rollout(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the tool as `make promote` does."""
+    return subprocess.run(
+        [sys.executable, "tools/rollout.py", *arguments],
+        cwd=ROOT,
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A copy of the shipped configuration."""
+    return Path(shutil.copy(CONFIG, tmp_path / "models.config"))
+
+
+def shown(config: Path) -> str:
+    return rollout("show", "--config", str(config)).stdout.strip()
+
+
+def test_shipped_configuration_points_both_labels_at_one_version(config: Path) -> None:
+    assert shown(config) == "stable 1, canary 1"
+
+
+def test_promotion_remembers_what_it_replaced_and_rollback_goes_there(config: Path) -> None:
+    assert rollout("canary", "2", "--config", str(config)).returncode == 0
+    assert shown(config) == "stable 1, canary 2"
+    rollout("promote", "2", "--config", str(config))
+    assert shown(config) == "stable 2, canary 2, previous 1"
+    rollout("promote", "2", "--config", str(config))
+    assert shown(config) == "stable 2, canary 2, previous 1"  # said twice, it is still the way back
+    rollout("rollback", "--config", str(config))
+    assert shown(config) == "stable 1, canary 1, previous 2"
+
+
+def test_moving_a_label_leaves_every_other_line_as_it_was(config: Path) -> None:
+    before = config.read_text().splitlines()
+    rollout("promote", "7", "--config", str(config))
+    after = config.read_text().splitlines()
+    assert [line for line in after if "version_labels {" not in line] == [
+        line for line in before if "version_labels {" not in line
+    ]
+
+
+def test_file_is_replaced_whole_and_keeps_its_permissions(config: Path) -> None:
+    config.chmod(0o644)
+    inode = config.stat().st_ino
+    rollout("promote", "7", "--config", str(config))
+    assert config.stat().st_ino != inode
+    assert config.stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in config.parent.iterdir()] == ["models.config"]
+
+
+def test_text_goes_through_a_pipe_for_a_config_map() -> None:
+    done = rollout("promote", "2", "--config", "-", text=CONFIG.read_text())
+    assert done.returncode == 0
+    assert 'version_labels { key: "stable" value: 2 }' in done.stdout
+    assert rollout("show", "--config", "-", text=done.stdout).stderr.strip() == "stable 2, canary 2, previous 1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        (["rollback"], 1, "nothing has been promoted yet"),
+        (["promote"], 2, "promote takes a version"),
+        (["rollback", "3"], 2, "rollback takes no version"),
+        (["promote", "2", "--server", "127.0.0.1:9"], 1, "127.0.0.1:9"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_changes_nothing(config: Path, arguments: list[str], code: int, why: str) -> None:
+    before = config.read_text()
+    done = rollout(*arguments, "--config", str(config))
+    assert done.returncode == code
+    assert why in done.stderr
+    assert config.read_text() == before
+
+
+def test_file_without_labels_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.config").write_text("model_config_list {}\n")
+    done = rollout("promote", "2", "--config", str(tmp_path / "empty.config"))
+    assert done.returncode == 1
+    assert "found no line" in done.stderr
+
+
+@pytest.fixture
+def two_versions(serve: StartServer, tmp_path: Path) -> tuple[Server, Path]:
+    """A server with versions 1 and 2 that polls a copy of the shipped configuration."""
+    base = tmp_path / "models" / "digits"
+    for version in (1, 2):
+        shutil.copytree(MODELS / "1", base / str(version))
+    config = tmp_path / "models.config"
+    config.write_text(CONFIG.read_text().replace("/models/digits", str(base)))
+    server = serve(
+        f"--model_config_file={config}",
+        "--model_config_file_poll_wait_seconds=1",
+        "--allow_version_labels_for_unavailable_models",
+    )
+    return server, config
+
+
+def test_running_server_follows_promotion_and_rollback(two_versions: tuple[Server, Path]) -> None:
+    server, config = two_versions
+    where = ("--config", str(config), "--server", server.target)
+    done = rollout("promote", "2", *where)
+    assert done.returncode == 0, done.stderr
+    assert "stable answers with version 2" in done.stdout
+    done = rollout("rollback", *where)
+    assert done.returncode == 0, done.stderr
+    assert "stable answers with version 1" in done.stdout
+
+
+def test_version_that_the_server_does_not_have_is_not_promoted(two_versions: tuple[Server, Path]) -> None:
+    server, config = two_versions
+    done = rollout("promote", "3", "--config", str(config), "--server", server.target)
+    assert done.returncode == 1
+    assert "version 3 is not available; available: 1, 2" in done.stderr
+    assert shown(config) == "stable 1, canary 1"
+    with PredictClient(server.target) as client:
+        assert [one.version for one in client.versions(5.0)] == [2, 1]

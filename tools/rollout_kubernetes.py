@@ -1,0 +1,141 @@
+"""Move the labels `stable` and `canary` in a cluster: what rollout.py does to a file, done to a ConfigMap.
+
+    python tools/rollout_kubernetes.py show
+    python tools/rollout_kubernetes.py canary 3      # try version 3 on the canary's share of the drawings
+    python tools/rollout_kubernetes.py promote 3     # all drawings
+    python tools/rollout_kubernetes.py rollback      # back to what was promoted over
+
+The version is asked for a drawn digit in every pod before anything is changed, and every pod is asked afterwards which
+version the label now names.  The same labels are then written into k8s/base/models.config, so that the next
+`kubectl apply -k` does not undo them.  kubectl's current context says which cluster.  0 done, 1 refused, 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tools import rollout
+from tools.rollout import Refused
+
+FILE = Path(__file__).resolve().parents[1] / "k8s" / "base" / "models.config"
+CONFIG_MAP, KEY = "tfserving-models", "models.config"
+PODS = "app.kubernetes.io/name=tfserving"
+ASK = "/etc/tfserving/ask.sh"
+CALL_S = 30.0
+WAIT_S = 120.0
+
+
+class Cluster:
+    """The few things that are asked of kubectl.  Every method raises Refused with kubectl's own words."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+
+    def config(self) -> str:
+        """The model configuration as the cluster has it."""
+        found = json.loads(self._run("get", "configmap", CONFIG_MAP, "-o", "json"))
+        return str(found["data"][KEY])
+
+    def replace_config(self, text: str) -> None:
+        """Put another in its place, and have every pod's copy renewed now rather than within the minute."""
+        self._run("patch", "configmap", CONFIG_MAP, "--type=merge", "-p", json.dumps({"data": {KEY: text}}))
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self._run("annotate", "pods", "-l", PODS, "--overwrite", f"digits/models-config={digest}")
+
+    def pods(self) -> list[str]:
+        """The model servers that run."""
+        found = self._run("get", "pods", "-l", PODS, "--field-selector=status.phase=Running", "-o", "json")
+        names = [one["metadata"]["name"] for one in json.loads(found)["items"] if "deletionTimestamp" not in one["metadata"]]
+        if not names:
+            raise Refused(f"there is no running pod with {PODS} in namespace {self._namespace}")
+        return names
+
+    def ask(self, pod: str, path: str, wanted: str) -> str:
+        """Run the readiness probe's script in a pod; returns what it printed."""
+        command = ("env", f"MODEL_PATH=/v1/models/digits/{path}", "bash", ASK, wanted)
+        return self._run("exec", pod, "-c", "tfserving", "--", *command).strip()
+
+    def _run(self, *arguments: str) -> str:
+        try:
+            done = subprocess.run(
+                ["kubectl", "-n", self._namespace, *arguments], capture_output=True, text=True, timeout=CALL_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as exc:
+            raise Refused(f"kubectl {arguments[0]}: {exc}") from exc
+        if done.returncode != 0:
+            raise Refused(f"kubectl {' '.join(arguments[:2])}: {done.stderr.strip() or done.returncode}")
+        return done.stdout
+
+
+def move(cluster: Cluster, action: str, version: int | None) -> None:
+    """Check, change, and wait until every pod has followed.  Raises Refused."""
+    text = cluster.config()
+    after = rollout.moved(rollout.labels(text), action, version)
+    label = rollout.CANARY if action == "canary" else rollout.STABLE
+    for pod in cluster.pods():
+        try:
+            cluster.ask(pod, f"versions/{after[label]}", "right")
+        except Refused as exc:
+            raise Refused(f"version {after[label]} does not answer rightly in {pod}, nothing was changed: {exc}") from exc
+    cluster.replace_config(rollout.with_labels(text, after))
+    took_s = wait_until_followed(cluster, label, after[label])
+    print(f"{label} is version {after[label]} in every pod after {took_s:.1f} s")
+
+
+def wait_until_followed(cluster: Cluster, label: str, version: int) -> float:
+    """Ask every pod until the label names that version; returns the seconds it took.  Raises Refused after WAIT_S."""
+    began, behind = time.monotonic(), {"": ""}
+    while behind and time.monotonic() < began + WAIT_S:
+        time.sleep(0.5)
+        answers = {pod: _version(cluster, pod, label) for pod in cluster.pods()}
+        behind = {pod: got for pod, got in answers.items() if got != str(version)}
+    if behind:
+        said = ", ".join(f"{pod} says {got}" for pod, got in behind.items())
+        raise Refused(f"after {WAIT_S:.0f} s `{label}` is not version {version} everywhere: {said}")
+    return time.monotonic() - began
+
+
+def _version(cluster: Cluster, pod: str, label: str) -> str:
+    try:
+        return cluster.ask(pod, f"labels/{label}", "version")
+    except Refused as exc:
+        return str(exc)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the module's docstring says."""
+    parser = argparse.ArgumentParser(
+        prog="rollout_kubernetes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", choices=["show", "canary", "promote", "rollback"])
+    parser.add_argument("version", type=int, nargs="?")
+    parser.add_argument("--namespace", default="digits")
+    parser.add_argument("--file", type=Path, default=FILE, help="where the labels are written down for the next apply")
+    options = parser.parse_args(arguments)
+    if (options.version is None) == (options.action in ("canary", "promote")):
+        parser.error(f"{options.action} takes {'a' if options.version is None else 'no'} version")
+    cluster = Cluster(options.namespace)
+    try:
+        if options.action != "show":
+            move(cluster, options.action, options.version)
+        now = rollout.labels(cluster.config())
+        print(", ".join(f"{name} {version}" for name, version in now.items()))
+        if options.action != "show":
+            rollout.replace(options.file, rollout.with_labels(options.file.read_text(), now))
+    except (Refused, OSError) as exc:
+        print(f"rollout: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
