@@ -1,0 +1,121 @@
+"""tools/rollout_kubernetes.py moves labels in a cluster: a real model server, and a kubectl that knows one pod."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from digits.client import PredictClient
+from tests import manifests as m
+from tests.conftest import MODELS, ROOT, Server, StartServer
+from tests.test_k8s_probes import ASK, wait_for_rest
+
+KUBECTL = r"""#!/bin/bash
+# The cluster's side of the few calls: one pod, whose files are in a folder.
+set -eu
+[ "$1 $2" = "-n digits" ]; shift 2
+echo "$1 ${2:-}" >>"$CLUSTER/calls"
+case "$1 $2" in
+  "get configmap") exec "$PYTHON" -c 'import json, sys; print(json.dumps({"data": {"models.config": open(sys.argv[1]).read()}}))' "$CLUSTER/models.config" ;;
+  "get pods") echo '{"items": [{"metadata": {"name": "tfserving-1"}}, {"metadata": {"name": "tfserving-0", "deletionTimestamp": "now"}}]}' ;;
+  "patch configmap") exec "$PYTHON" -c 'import json, os, sys; open(sys.argv[1] + ".new", "w").write(json.loads(sys.argv[2])["data"]["models.config"]); os.rename(sys.argv[1] + ".new", sys.argv[1])' "$CLUSTER/models.config" "${@: -1}" ;;
+  "annotate pods") ;;
+  "exec tfserving-1") while [ "$1" != -- ]; do shift; done; shift; exec "${@/\/etc\/tfserving\/ask.sh/$ASK}" ;;
+  *) echo "error: unknown call $*" >&2; exit 1 ;;
+esac
+"""  # noqa: E501
+
+
+@dataclass
+class Cluster:
+    """The server in the pod, and a folder with what the cluster and the repository say."""
+
+    server: Server
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        """The copy of k8s/base/models.config."""
+        return self.folder / "written-down.config"
+
+    def rollout(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the tool."""
+        environment = {
+            **os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}", "CLUSTER": str(self.folder), "PYTHON": sys.executable,
+            "ASK": str(ASK), "REST_PORT": str(self.server.rest_port),
+        }  # fmt: skip
+        return subprocess.run([sys.executable, "tools/rollout_kubernetes.py", *arguments, f"--file={self.file}"], cwd=ROOT,
+                              env=environment, capture_output=True, text=True, timeout=150, check=False)  # fmt: skip
+
+    def called(self) -> list[str]:
+        """What kubectl was asked."""
+        return (self.folder / "calls").read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def cluster(serve: StartServer, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    """Versions 1 and 2 on a volume, both labels on 1."""
+    if not shutil.which("bash"):
+        pytest.skip("needs bash")
+    folder = tmp_path_factory.mktemp("cluster")
+    for version in (1, 2):
+        shutil.copytree(MODELS / "1", folder / "models" / str(version))
+    text = (m.BASE / "models.config").read_text().replace("/models/digits", str(folder / "models"))
+    (folder / "models.config").write_text(text)
+    (folder / "kubectl").write_text(KUBECTL)
+    (folder / "kubectl").chmod(0o755)
+    server = serve(
+        f"--model_config_file={folder / 'models.config'}", "--model_config_file_poll_wait_seconds=1",
+        "--allow_version_labels_for_unavailable_models",
+    )  # fmt: skip
+    wait_for_rest(server)
+    made = Cluster(server, folder)
+    shutil.copy(m.BASE / "models.config", made.file)
+    return made
+
+
+def version_of(cluster: Cluster, label: str) -> int:
+    """The version that answers to a label."""
+    import numpy as np
+
+    with PredictClient(cluster.server.target) as client:
+        return client.predict(np.zeros((1, 28, 28), np.uint8), 10.0, label=label).version
+
+
+def test_a_version_that_no_pod_has_changes_nothing(cluster: Cluster) -> None:
+    before = (cluster.folder / "models.config").read_text()
+    refused = cluster.rollout("promote", "9")
+    assert refused.returncode == 1
+    assert "version 9 does not answer rightly in tfserving-1, nothing was changed" in refused.stderr
+    assert (cluster.folder / "models.config").read_text() == before
+
+
+def test_a_canary_is_promoted_and_taken_back_in_the_cluster_and_in_the_file(cluster: Cluster) -> None:
+    done = cluster.rollout("canary", "2")
+    assert done.returncode == 0, done.stderr
+    assert (version_of(cluster, "stable"), version_of(cluster, "canary")) == (1, 2)
+
+    done = cluster.rollout("promote", "2")
+    assert done.returncode == 0, done.stderr
+    assert "stable is version 2 in every pod" in done.stdout
+    assert version_of(cluster, "stable") == 2
+    assert 'version_labels { key: "stable" value: 2 }' in cluster.file.read_text()
+    assert "annotate pods" in cluster.called()  # without it a pod's copy follows within the minute
+
+    done = cluster.rollout("rollback")
+    assert done.returncode == 0, done.stderr
+    assert version_of(cluster, "stable") == 1
+    assert cluster.rollout("show").stdout.strip() == "stable 1, canary 1, previous 2"
+    assert 'version_labels { key: "stable" value: 1 }' in cluster.file.read_text()
+
+
+def test_no_cluster_is_said_in_kubectl_s_words(cluster: Cluster) -> None:
+    refused = cluster.rollout("show", "--namespace=elsewhere")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("rollout: kubectl get configmap")
