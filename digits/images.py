@@ -64,8 +64,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     except Exception as exc:  # truncated or corrupt: zlib, struct, OSError, SyntaxError, ...
         raise BadImage(f"the {image.format} image is broken: {type(exc).__name__}") from exc
     factor = max(image.size) // WORKING_PX
-    if factor > 1 and min(image.size) >= factor:
-        image = _plain(image).reduce(factor)
+    if factor > 1:
+        image = _plain(image).reduce((min(factor, image.width), min(factor, image.height)))
     return image
 
 

@@ -2,11 +2,15 @@
 
 LeCun et al. 1998: the ink's bounding box is scaled to fit 20×20 keeping its aspect, the grey
 levels coming from the anti-aliasing, and placed in 28×28 by its centre of mass.
+
+Every sum is one of whole numbers that the floating-point type holds exactly, so that the 28×28 is
+the same to the last grey level on every processor, whatever order its BLAS adds in.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +18,9 @@ from numpy.typing import NDArray
 from digits.contract import CENTRE_PX, DIGIT_PX, IMAGE_PX, Image28
 from digits.errors import BlankCanvas
 from digits.images import MAX_PIXELS, Ink, decode, ink_of
+
+EXACT_PX: Final = 2**24 // 255
+"""Ink of at most this height adds up exactly in float32; sums below 2**53 do in float64."""
 
 
 def digit_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image28:
@@ -32,46 +39,53 @@ def normalise(ink: Ink) -> Image28:
     return centre(fit(ink))
 
 
-def fit(ink: Ink) -> NDArray[np.float32]:
-    """Scale by area averaging so that the longer side is 20 pixels, the peak 255.
+def fit(ink: Ink) -> NDArray[np.int64]:
+    """Sum the ink that falls into each of 20 pixels along the longer side, and as many of that size along the other.
 
-    Returns float32 [h', w'], max(h', w') = 20.
+    Returns int64 [h', w'], max(h', w') = 20; its unit is 1/255 of a source pixel's ink, h'·w' times over.
+    Raises BlankCanvas if there is no ink.
     """
     height, width = ink.shape
     longer = max(height, width)
     rows = max(1, (2 * height * DIGIT_PX + longer) // (2 * longer))  # rounds half up, like the graph
     columns = max(1, (2 * width * DIGIT_PX + longer) // (2 * longer))
-    small = area_weights(height, rows) @ ink.astype(np.float32) @ area_weights(width, columns).T
-    peak = small.max()
-    if peak <= 0:
+    exact = np.float32 if height <= EXACT_PX else np.float64
+    by_row = overlaps(height, rows).astype(exact, copy=False) @ ink.astype(exact)
+    fitted: NDArray[np.int64] = (by_row.astype(np.float64) @ overlaps(width, columns).T.astype(np.float64)).astype(np.int64)
+    if not fitted.any():
         raise BlankCanvas("the image is blank: every pixel is paper")
-    fitted: NDArray[np.float32] = small * np.float32(255.0 / peak)
     return fitted
 
 
-@lru_cache(maxsize=2048)
-def area_weights(size: int, to: int) -> NDArray[np.float32]:
-    """Weights that average `size` pixels into `to` by overlapping area; float32 [to, size]."""
-    edges = np.arange(to + 1, dtype=np.float64) * size / to
-    pixel = np.arange(size, dtype=np.float64)
-    overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-    weights: NDArray[np.float32] = (np.maximum(overlap, 0) * to / size).astype(np.float32)
-    weights.setflags(write=False)
-    return weights
+@lru_cache(maxsize=1024)
+def overlaps(size: int, to: int) -> NDArray[np.float32]:
+    """How much of each of `size` pixels falls into each of `to`, in units of 1/to pixel; whole numbers, float32 [to, size].
+
+    Every row sums to size, every column to `to`.
+    """
+    edges = np.arange(to + 1) * size
+    pixel = np.arange(size) * to
+    overlap = np.minimum(edges[1:, None], pixel + to) - np.maximum(edges[:-1, None], pixel)
+    whole = np.maximum(overlap, 0).astype(np.float32)
+    whole.setflags(write=False)
+    return whole
 
 
-def centre(digit: NDArray[np.float32]) -> Image28:
+def centre(digit: NDArray[np.int64]) -> Image28:
     """Place the fitted digit so that its centre of mass is pixel (14, 14); nothing wraps or is cut.
 
-    digit: float32 [h, w], 0 = paper, 255 = ink, at most 20×20.  Returns uint8 [28, 28].
+    digit: int64 [h, w], 0 = paper, the largest = ink, at most 20×20.  Returns uint8 [28, 28] with 255 as the largest.
     """
     height, width = digit.shape
-    by_row, by_column = digit.sum(axis=1), digit.sum(axis=0)
-    mass = by_row.sum()
-    row = float(by_row @ np.arange(height, dtype=np.float32) / mass)
-    column = float(by_column @ np.arange(width, dtype=np.float32) / mass)
-    top = min(max(int(np.floor(CENTRE_PX - row + 0.5)), 0), IMAGE_PX - height)
-    left = min(max(int(np.floor(CENTRE_PX - column + 0.5)), 0), IMAGE_PX - width)
+    top = _start(digit.sum(axis=1), height)
+    left = _start(digit.sum(axis=0), width)
+    peak = int(digit.max())
     image: Image28 = np.zeros((IMAGE_PX, IMAGE_PX), np.uint8)
-    image[top : top + height, left : left + width] = np.minimum(digit + 0.5, 255.0)
+    image[top : top + height, left : left + width] = (510 * digit + peak - 1) // (2 * peak)  # a half rounds down
     return image
+
+
+def _start(mass: NDArray[np.int64], size: int) -> int:
+    """Where along one axis the digit begins so that its centre of mass comes to CENTRE_PX, within the image."""
+    total, moment = int(mass.sum()), int(mass @ np.arange(size))
+    return min(max(((2 * CENTRE_PX + 1) * total - 2 * moment) // (2 * total), 0), IMAGE_PX - size)

@@ -76,37 +76,42 @@ def _normalised(ink: tf.Tensor) -> tf.Tensor:
 
     def placed() -> tf.Tensor:
         cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        return _centred(_fitted(tf.cast(cropped, tf.float32)))
+        return _centred(_fitted(cropped))
 
     return tf.cond(tf.size(rows) > 0, placed, lambda: tf.zeros((IMAGE_PX, IMAGE_PX), tf.uint8))
 
 
 def _fitted(ink: tf.Tensor) -> tf.Tensor:
+    """int32 [h, w] → int64 [h', w'], the longer side 20: whole numbers, which float64 adds up exactly in any order."""
     height, width = tf.shape(ink)[0], tf.shape(ink)[1]
     longer = tf.maximum(height, width)
     rows = tf.maximum(1, (2 * height * DIGIT_PX + longer) // (2 * longer))
     columns = tf.maximum(1, (2 * width * DIGIT_PX + longer) // (2 * longer))
-    small = tf.matmul(tf.matmul(_area_weights(height, rows), ink), _area_weights(width, columns), transpose_b=True)
-    return small * (255.0 / tf.reduce_max(small))
+    by_row = tf.matmul(_overlaps(height, rows), tf.cast(ink, tf.float64))
+    return tf.cast(tf.matmul(by_row, _overlaps(width, columns), transpose_b=True), tf.int64)
 
 
-def _area_weights(size: tf.Tensor, to: tf.Tensor) -> tf.Tensor:
-    """float32 [to, size]; rows average by overlapping area."""
-    exact_size, exact_to = tf.cast(size, tf.float64), tf.cast(to, tf.float64)
-    edges = tf.cast(tf.range(to + 1), tf.float64) * exact_size / exact_to
-    pixel = tf.cast(tf.range(size), tf.float64)
-    overlap = tf.minimum(edges[1:, tf.newaxis], pixel + 1.0) - tf.maximum(edges[:-1, tf.newaxis], pixel)
-    return tf.cast(tf.maximum(overlap, 0.0) * exact_to / exact_size, tf.float32)
+def _overlaps(size: tf.Tensor, to: tf.Tensor) -> tf.Tensor:
+    """float64 [to, size]: how much of each pixel falls into each of `to`, in units of 1/to pixel."""
+    edges = tf.range(to + 1) * size
+    pixel = tf.range(size) * to
+    overlap = tf.minimum(edges[1:, tf.newaxis], pixel + to) - tf.maximum(edges[:-1, tf.newaxis], pixel)
+    return tf.cast(tf.maximum(overlap, 0), tf.float64)
 
 
 def _centred(digit: tf.Tensor) -> tf.Tensor:
+    """int64 [h, w] → uint8 [28, 28] with 255 as the largest."""
     height, width = tf.shape(digit)[0], tf.shape(digit)[1]
-    by_row, by_column = tf.reduce_sum(digit, axis=1), tf.reduce_sum(digit, axis=0)
-    mass = tf.reduce_sum(by_row)
-    row = tf.reduce_sum(by_row * tf.cast(tf.range(height), tf.float32)) / mass
-    column = tf.reduce_sum(by_column * tf.cast(tf.range(width), tf.float32)) / mass
-    top = tf.clip_by_value(tf.cast(tf.floor(CENTRE_PX - row + 0.5), tf.int32), 0, IMAGE_PX - height)
-    left = tf.clip_by_value(tf.cast(tf.floor(CENTRE_PX - column + 0.5), tf.int32), 0, IMAGE_PX - width)
+    top = _start(tf.reduce_sum(digit, axis=1), height)
+    left = _start(tf.reduce_sum(digit, axis=0), width)
     edges = ((top, IMAGE_PX - height - top), (left, IMAGE_PX - width - left))
-    placed = tf.pad(tf.minimum(digit + 0.5, 255.0), edges)
+    peak = tf.reduce_max(digit)
+    placed = tf.pad((510 * digit + peak - 1) // (2 * peak), edges)
     return tf.ensure_shape(tf.cast(placed, tf.uint8), (IMAGE_PX, IMAGE_PX))
+
+
+def _start(mass: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Where along one axis the digit begins so that its centre of mass comes to CENTRE_PX."""
+    total, moment = tf.reduce_sum(mass), tf.reduce_sum(mass * tf.cast(tf.range(size), tf.int64))
+    start = ((2 * CENTRE_PX + 1) * total - 2 * moment) // (2 * total)
+    return tf.clip_by_value(tf.cast(start, tf.int32), 0, IMAGE_PX - size)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from digits.errors import BadImage, BlankCanvas, NotAnImage, TooLarge
-from digits.images import decode, ink_of
+from digits.images import WORKING_PX, decode, ink_of
 from digits.preprocess import digit_image
 
 
@@ -141,6 +141,15 @@ def test_a_strip_one_pixel_wide_is_read() -> None:
     strip = Image.new("L", (1, 6000), 255)
     strip.paste(0, (0, 100, 1, 5000))
     assert digit_image(png(strip)).any()
+
+
+@pytest.mark.parametrize("size", [(16_000_000, 1), (1, 5_000_000), (3, 60_000)])
+def test_an_endless_strip_is_read_from_a_smaller_copy(size: tuple[int, int]) -> None:
+    strip = Image.new("L", size, 255)
+    strip.paste(0, (size[0] // 4, size[1] // 4, size[0] // 2 + 1, size[1] // 2 + 1))
+    small = decode(png(strip))
+    assert max(small.size) < 2 * WORKING_PX, "sixteen megapixels in a row took 6 GiB"
+    assert ink_of(small).max() == 255
 
 
 def test_ten_thousand_flipped_bits_raise_nothing_but_input_errors() -> None:
