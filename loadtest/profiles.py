@@ -9,7 +9,7 @@ from loadtest.kinds import KINDS, MAIN
 
 WARM, PROBE, STEP, QUIET, SPIKE, RECOVERY, HOLD, DOOR = "warm-up", "probe", "step", "quiet", "spike", "recovery", "hold", "door"
 SETTLE_S = 1
-"""The first second of a phase is not judged: connections are made, queues fill or empty."""
+"""The first second of a phase is not judged: queues fill or empty."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Plan:
 
 
 def _lead_in(plan: Plan, probe_s: float = 8) -> list[Phase]:
-    """Warm up; without a rate to refer to, find out roughly how much is answered."""
-    phases = [Phase(WARM, plan.kind, 3, min(8, plan.users))]
+    """Warm up every connection; without a rate to refer to, find out roughly how much is answered."""
+    phases = [Phase(WARM, plan.kind, 3, plan.users)]
     if plan.rate is None:
         phases.append(Phase(PROBE, plan.kind, probe_s, plan.users))
     return phases
@@ -90,7 +90,7 @@ def soak(plan: Plan) -> list[Phase]:
 
 def closed(plan: Plan) -> list[Phase]:
     """A closed loop: each user waits for its answer."""
-    return [Phase(WARM, plan.kind, 3, min(8, plan.users)), Phase(HOLD, plan.kind, plan.seconds or 60, plan.users)]
+    return [Phase(WARM, plan.kind, 3, plan.users), Phase(HOLD, plan.kind, plan.seconds or 60, plan.users)]
 
 
 def doors(plan: Plan) -> list[Phase]:
