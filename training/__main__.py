@@ -44,6 +44,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--drawings", type=Path, help="file of pen digits to report on (never trained on)")
     parser.add_argument("--out", type=Path, default=Path("runs/latest"), help="folder for checkpoints, model and report")
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--precision", choices=["float32", "mixed_bfloat16"], help="instead of the recipe's")
     parser.add_argument("--limit", type=int, metavar="N", help="smoke run: N images of each part, N drawn each epoch")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
@@ -63,6 +64,8 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     changes: dict[str, Any] = {}
     if options.epochs:
         changes["epochs"] = options.epochs
+    if options.precision:
+        changes["precision"] = options.precision
     if options.limit:
         changes["epoch_images"] = changes["synthetic_images"] = options.limit
     return dataclasses.replace(Recipe(), **changes)

@@ -37,7 +37,12 @@ def compiled(recipe: Recipe) -> keras.Model:
     )  # fmt: skip
     optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, use_ema=True, ema_momentum=recipe.averaging)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    model = lenet5_v2(dropout=recipe.dropout)
+    outside = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.precision)
+    try:
+        model = lenet5_v2(dropout=recipe.dropout)
+    finally:
+        keras.config.set_dtype_policy(outside)
     model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
     return model
 
@@ -46,7 +51,7 @@ def train(
     recipe: Recipe, mnist: Mnist, pools: Pools, statistics: tuple[float, float], seed: int, folder: Path,
     resume: bool = False, teachers: list[keras.Model] | None = None, say: Callable[[str], None] = print,
 ) -> tuple[keras.Model, History]:  # fmt: skip
-    """Fit one network; returns it with averaged weights, and a row of figures an epoch.
+    """Fit one network; returns it in float32 with averaged weights, and a row of figures an epoch.
 
     After each epoch `folder` holds checkpoint.keras (weights, optimizer, averages) and
     history.json; with resume=True a killed run goes on from there with the same schedule.
@@ -73,7 +78,9 @@ def train(
         model.fit(batches, epochs=recipe.epochs, initial_epoch=done, verbose=0, callbacks=[keeper], shuffle=False)
     else:  # the run was killed after its last epoch, before the averages were put in place
         model.optimizer.finalize_variable_values(model.trainable_variables)
-    return model, history
+    whole = lenet5_v2(dropout=recipe.dropout)  # the weights were float32 all along; now the arithmetic is too
+    whole.set_weights(model.get_weights())
+    return whole, history
 
 
 class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
