@@ -66,7 +66,7 @@ def overlaps(size: int, to: int) -> NDArray[np.float32]:
     edges = np.arange(to + 1) * size
     pixel = np.arange(size) * to
     overlap = np.minimum(edges[1:, None], pixel + to) - np.maximum(edges[:-1, None], pixel)
-    whole = np.maximum(overlap, 0).astype(np.float32)
+    whole: NDArray[np.float32] = np.maximum(overlap, 0).astype(np.float32)
     whole.setflags(write=False)
     return whole
 
