@@ -18,13 +18,13 @@ run: $(VENV)/run.stamp  ## install what is needed; the page answers on http://12
 test: $(VENV)/dev.stamp $(VENV)/browser.stamp lint  ## install what is needed; check everything
 	$(PY) -m pytest $(PYTEST)
 
-lint: $(VENV)/dev.stamp  ## formatting, types, imports between packages
+lint: $(VENV)/dev.stamp $(VENV)/node.stamp  ## formatting, types, imports between packages
 	$(PY) -m ruff check $(wildcard $(NAMES))
 	$(PY) -m ruff format --check $(wildcard $(NAMES))
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports --no-cache
 	@if [ -x node_modules/.bin/tsc ]; then node_modules/.bin/tsc --noEmit -p webapp/static; \
-	 else echo "lint: TypeScript is not installed (npm ci), so the page's modules are not type-checked"; fi
+	 else echo "lint: TypeScript is not installed (it needs npm), so the page's modules are not type-checked"; fi
 
 train: $(VENV)/dev.stamp  ## train the shipped network from nothing (hours; DATA=mnist.npz DRAWINGS=pen.npz if at hand)
 	$(PY) -m training --resume $(if $(DATA),--data $(DATA)) $(if $(DRAWINGS),--drawings $(DRAWINGS))
@@ -106,6 +106,11 @@ $(VENV)/policy.stamp: requirements/policy.txt | $(PY)
 
 $(VENV)/%.stamp: requirements/%.txt | $(PY)
 	$(PY) -m pip install --disable-pip-version-check --progress-bar off -q --require-hashes --no-deps -r $<
+	@touch $@
+
+# TypeScript checks the page's modules, axe-core its accessibility; where there is no npm both say that they are skipped
+$(VENV)/node.stamp: package-lock.json | $(PY)
+	@if command -v npm >/dev/null; then npm ci --no-audit --no-fund --silent || echo "make: npm ci failed"; fi
 	@touch $@
 
 # Debian's Chromium for the browser tests, where it may be installed; without it those tests say that they are skipped

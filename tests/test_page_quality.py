@@ -31,7 +31,7 @@ def page(request: pytest.FixtureRequest, chromium: Any, site: str) -> Iterator[A
     page.context.close()
 
 
-@pytest.mark.skipif(not AXE.exists(), reason="needs axe-core (npm ci)")
+@pytest.mark.skipif(not AXE.exists(), reason="needs axe-core (npm installs it)")
 def test_axe_finds_nothing(page: Any, site: str, path: str) -> None:
     page.goto(site + path)
     if path == "/":
