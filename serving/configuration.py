@@ -17,6 +17,7 @@ from serving.versions import ModelSource
 log = logging.getLogger(__name__)
 
 PLATFORM = "tensorflow"
+LIST = "model_config_list"
 Labels = dict[tuple[str, str], int]
 
 
@@ -27,6 +28,7 @@ class Configuration:
         self._resolver, self._repository, self._metrics = resolver, resolver.repository, metrics
         self._labels_in_advance = labels_in_advance
         self._models: dict[str, Any] = {}
+        self._in_force = messages.ModelServerConfig()
         self._lock = threading.Lock()
 
     def apply(self, config: Any, at_start: bool = False) -> None:
@@ -35,11 +37,16 @@ class Configuration:
         Raises Status; a config that is refused changes nothing.
         """
         with self._lock:
+            if config.WhichOneof("config") != LIST and self._in_force.WhichOneof("config") == LIST:
+                raise Status(
+                    Code.FAILED_PRECONDITION,
+                    "Cannot transition to requested config. It is only legal to transition from one ModelConfigList to another.",
+                )
             models = list(config.model_config_list.config)
             self._check(models)
             labels = self._labels(models)
             new = [model.name for model in models if model.name not in self._models]
-            self._models = {model.name: model for model in models}
+            self._in_force, self._models = config, {model.name: model for model in models}
             self._resolver.labels = labels
             self._repository.set_sources(
                 ModelSource(m.name, Path(m.base_path), m.model_version_policy if m.HasField("model_version_policy") else None)
@@ -48,10 +55,10 @@ class Configuration:
             failed = self._repository.wait_until_decided(new)
         if failed:
             what = "servable" if at_start else "model"
-            listed = "".join(
+            why = "".join(
                 f"{{{{name: {name} version: {version}}} due to error: {status}}}, " for name, (version, status) in failed.items()
             )
-            raise Status(Code.UNKNOWN, f"{len(failed)} {what}(s) did not become available: {{{listed}}}")
+            raise Status(Code.UNKNOWN, f"{len(failed)} {what}(s) did not become available: {{{why}}}")
 
     def _check(self, models: Sequence[Any]) -> None:
         seen: set[str] = set()
@@ -102,7 +109,7 @@ class Configuration:
 
     def reload(self, request: Any) -> Any:
         """ReloadConfigRequest → ReloadConfigResponse.  Raises Status."""
-        if request.config.WhichOneof("config") != "model_config_list":
+        if request.config.WhichOneof("config") != LIST:
             raise invalid(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported"
             )
@@ -115,17 +122,18 @@ class Configuration:
         return response
 
     def watch(self, path: str, period_s: float, stop: threading.Event) -> None:
-        """Re-read the file every `period_s` until told to stop; a bad file leaves the config as it is."""
-        last = Path(path).read_bytes()
+        """Re-read the file every `period_s` until told to stop; a bad file leaves the config as it is.
+
+        What is refused now, such as a label whose version is still loading, may be taken the next time.
+        """
         while not stop.wait(period_s):
             try:
-                text = Path(path).read_bytes()
-                if text != last:
-                    last = text
-                    self.apply(text_config.read(path, messages.ModelServerConfig))
+                config = text_config.read(path, messages.ModelServerConfig)
+                if config != self._in_force:
+                    self.apply(config)
                     log.info("%s was read again and is in force", path)
-            except (Status, OSError) as exc:
-                log.error("%s was not taken: %s", path, exc)
+            except Status as status:
+                log.error("%s was not taken: %s", path, status)
 
 
 def _platform(model: Any) -> str:

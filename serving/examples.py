@@ -70,7 +70,7 @@ class Classification:
         if "inputs" not in signature.inputs:
             raise invalid(f"No classification inputs found in SignatureDef: {_dump(signature)}")
         named = {alias: signature.outputs[alias].name for alias in ("classes", "scores") if alias in signature.outputs}
-        if not named or len(named) != len(signature.outputs):
+        if not named:
             raise invalid(
                 'Expected classification signature outputs to contain at least one of "classes" or "scores". '
                 f"Signature was: {_dump(signature)}"
@@ -81,12 +81,11 @@ class Classification:
         """Rows of (label, score): one row per example, one pair per column.  Raises Status."""
         classes = outputs[self.classes] if self.classes else None
         scores = outputs[self.scores] if self.scores else None
-        for tensor in (classes, scores):
-            if tensor is not None and tensor.array.ndim != 2:
-                raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(tensor)}")
         for tensor, name, dtype in ((classes, "classes", STRING), (scores, "scores", FLOAT)):
             if tensor is None:
                 continue
+            if tensor.array.ndim != 2:
+                raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(tensor)}")
             if tensor.dtype != dtype:
                 wanted = constant_name(dtype)
                 raise invalid(f"Expected {name} Tensor of {wanted}. Got: {constant_name(tensor.dtype)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import chain
 from typing import Any
 
@@ -59,10 +60,11 @@ class Column:
         return len(self.values) - before
 
     def tensor(self, alias: str, shape: tuple[int, ...]) -> Tensor:
-        """Everything gathered, in the given shape."""
+        """Everything gathered, in the given shape; what a repeated key brought beyond it is dropped."""
         if len(shape) > MAX_DIMENSIONS:
             raise invalid(f"tensor parsing error: {alias}")
         assert self.kind is not None
+        del self.values[math.prod(shape) :]
         if self.kind.number == STRING:
             array: Any = np.empty(len(self.values), object)
             array[:] = self.values

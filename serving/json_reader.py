@@ -1,6 +1,7 @@
 """JSON as TensorFlow Serving reads it: RapidJSON with NaN and Inf, stopping after the first value.
 
 Python's own reader differs in what it accepts, in its depth, in repeated keys and in its errors.
+A document may be as deep as it likes, but not hold so many lists that its 100 bytes for each fill the memory.
 Documents of plain numbers, the bulk of all bytes, go through orjson all the same.
 
 Values: dict (keys str, undecodable bytes as surrogates; the first of repeated keys counts), list, bytes for strings, int, float,
@@ -10,16 +11,18 @@ bool, None.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
 from serving.json_numbers import BadNumber, number
 
+MAX_CONTAINERS = 4_000_000
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _PLAIN_STRING = re.compile(rb'[^"\\\x00-\x1f]*')
 _WORDS = ((b"true", True), (b"false", False), (b"null", None))
-_SPECIAL = ((b"NaN", float("nan")), (b"Infinity", float("inf")), (b"Inf", float("inf")))
+_SPECIAL = re.compile(rb"-?(NaN|Infinity|Inf(?!i))")
 _ESCAPES = {0x22: b'"', 0x5C: b"\\", 0x2F: b"/", 0x62: b"\b", 0x66: b"\f", 0x6E: b"\n", 0x72: b"\r", 0x74: b"\t"}
 
 
@@ -27,10 +30,15 @@ class BadJson(Exception):
     """The text upstream gives after `JSON Parse error: `."""
 
 
-class LastKeys(dict[str, Any]):
-    """An object, with the last value of each repeated key kept beside the first."""
+class Repeated(dict[str, Any]):
+    """An object in which a key occurs twice: the first value of each key, and beside it all members in order."""
 
-    last: dict[str, Any]
+    members: list[tuple[str, Any]]
+
+
+def members(value: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Every member of an object, repeated ones included."""
+    return value.members if isinstance(value, Repeated) else value.items()
 
 
 def read(data: bytes) -> Any:
@@ -43,7 +51,7 @@ def read(data: bytes) -> Any:
 
 def _quick(data: bytes) -> dict[str, Any] | None:
     """Read an object of numbers with orjson; None if anything about it needs the careful reader."""
-    if b"true" in data or b"false" in data or b"null" in data or b"\\" in data:
+    if b"true" in data or b"false" in data or b"null" in data or b"\\" in data or data.count(b"[") > MAX_CONTAINERS:
         return None
     try:
         document = orjson.loads(data)
@@ -78,9 +86,13 @@ class _Reader:
             raise self._error("The document is empty.")
         containers: list[dict[str, Any] | list[Any]] = []
         keys: list[str] = []
+        count = 0
         while True:
             opened = self._data[self._at : self._at + 1]
             if opened in (b"{", b"["):
+                count += 1
+                if count > MAX_CONTAINERS:
+                    raise self._error(f"More than {MAX_CONTAINERS} lists and objects.")
                 self._at += 1
                 self._skip()
                 new: dict[str, Any] | list[Any] = {} if opened == b"{" else []
@@ -95,13 +107,11 @@ class _Reader:
             while containers:  # put the value where it belongs and see what follows
                 top = containers[-1]
                 if isinstance(top, dict):
-                    if keys[-1] in top:
-                        _remember_last(containers, top, keys[-1], value)
-                        top = containers[-1]
-                    else:
-                        top[keys[-1]] = value
-                        if isinstance(top, LastKeys):
-                            top.last[keys[-1]] = value
+                    if keys[-1] in top and not isinstance(top, Repeated):
+                        containers[-1] = top = _repeated(top)
+                    top.setdefault(keys[-1], value)
+                    if isinstance(top, Repeated):
+                        top.members.append((keys[-1], value))
                 else:
                     top.append(value)
                 self._skip()
@@ -137,12 +147,9 @@ class _Reader:
             if data.startswith(word, at):
                 self._at += len(word)
                 return value
-        sign = 1 if data[at : at + 1] != b"-" else -1
-        start = at + (sign < 0)
-        for word, special in _SPECIAL:
-            if data.startswith(word, start):
-                self._at = start + len(word)
-                return sign * special
+        if special := _SPECIAL.match(data, at):
+            self._at = special.end()
+            return float("nan") if special[1] == b"NaN" else float(special[0])
         return self._number()
 
     def _string(self) -> bytes:
@@ -213,11 +220,8 @@ class _Reader:
         return BadJson(f"{reason} at offset: {self._at if at is None else at}")
 
 
-def _remember_last(containers: list[Any], top: dict[str, Any], key: str, value: Any) -> None:
-    """Turn an object with a repeated key into one that knows both values."""
-    if isinstance(top, LastKeys):
-        top.last[key] = value
-        return
-    both = LastKeys(top)
-    both.last = {**top, key: value}
-    containers[-1] = both
+def _repeated(plain: dict[str, Any]) -> Repeated:
+    """An object so far, made ready for a key that it has."""
+    made = Repeated(plain)
+    made.members = list(plain.items())
+    return made

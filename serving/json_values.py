@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from serving.json_reader import Repeated
 from serving.json_writer import dump
 from serving.status import Code, Status, invalid
 
@@ -29,7 +30,7 @@ def type_name(value: Any) -> str:
 
 def is_base64_object(value: Any) -> bool:
     """`{"b64": "<string>"}` and nothing else."""
-    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), bytes)
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), bytes) and not isinstance(value, Repeated)
 
 
 def converter(dtype: str) -> Callable[[Any], Any]:
@@ -75,9 +76,9 @@ def converter(dtype: str) -> Callable[[Any], Any]:
 
 
 def decode_base64(text: bytes) -> bytes:
-    """Standard alphabet, white space skipped, padding optional but right if present.  Raises Status."""
+    """Standard alphabet, white space skipped, padding (`=` or `.`) optional but right if present.  Raises Status."""
     packed = re.sub(rb"[ \t\n\v\f\r]", b"", text)
-    bare = packed.rstrip(b"=")
+    bare = packed.rstrip(b"=.")
     padding = len(packed) - len(bare)
     if len(bare) % 4 == 1 or (padding and (len(packed) % 4 or padding > 2)) or re.search(rb"[^A-Za-z0-9+/]", bare):
         raise invalid("Unable to base64 decode")

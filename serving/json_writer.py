@@ -76,8 +76,9 @@ class Printer:
 def nested(tensor: Tensor) -> Any:
     """The tensor's values as nested lists, or one scalar."""
     flat = tensor.array.ravel().tolist()
-    for size in reversed(tensor.dims[1:]):
-        flat = [flat[at : at + size] for at in range(0, len(flat), size)] if size else [[]] * math.prod(tensor.dims[:-1])
+    for axis in range(len(tensor.dims) - 1, 0, -1):
+        size = tensor.dims[axis]
+        flat = [flat[at : at + size] for at in range(0, len(flat), size)] if size else [[]] * math.prod(tensor.dims[:axis])
     return flat if tensor.dims else flat[0]
 
 

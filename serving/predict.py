@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from serving import messages, tensor_wire
 from serving.servable import Servable
 from serving.status import Code, Status, invalid
-from serving.tensors import Tensor
+from serving.tensors import RESOURCE, VARIANT, Tensor, constant_name
 
 DEFAULT_SIGNATURE = "serving_default"
 PREDICT_METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
+RESOURCE_REFUSED = (
+    "Invalid resource type hash code: 0(name:  type: ). Perhaps a resource tensor was being provided as a feed? That is not "
+    "currently allowed. Please file an issue at https://github.com/tensorflow/tensorflow/issues/new, ideally with a short code "
+    "snippet that leads to this error message."
+)
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,7 @@ def check_predict_method(signature: Any, check_method: bool) -> None:
 def plan(signature: Any, inputs: Mapping[str, Any], output_filter: Collection[str]) -> Call:
     """Check a gRPC request's inputs (digits.fast.Tensor by alias) against the signature."""
     wanted, defaults = signature.inputs, signature.defaults
-    if len(inputs) > len(wanted) or (len(inputs) < len(wanted) and not defaults):
-        raise _size_mismatch(inputs, wanted)
+    _check_sizes(signature, inputs)
     feeds: dict[str, Tensor] = {}
     used = []
     for alias in sorted(wanted):
@@ -64,14 +68,29 @@ def plan(signature: Any, inputs: Mapping[str, Any], output_filter: Collection[st
             )
     if len(used) != len(inputs):
         raise invalid(f"Inputs contains invalid name. Used request inputs: {','.join(used)}, request input: {','.join(inputs)}")
-    return Call(feeds, *_fetches(signature, output_filter))
+    call = Call(feeds, *_fetches(signature, output_filter))
+    _refuse_handles(feeds, [wanted[alias].dtype for alias in sorted(wanted)])
+    return call
 
 
-def _size_mismatch(inputs: Mapping[str, Any], wanted: Mapping[str, Any]) -> Status:
+def _refuse_handles(feeds: Mapping[str, Tensor], wanted: Sequence[int]) -> None:
+    """Refuse resources and variants as the session does, which has no way to be given one here."""
+    sent = [tensor.dtype for tensor in feeds.values()]
+    if RESOURCE in sent:
+        raise invalid(RESOURCE_REFUSED)
+    if VARIANT in sent:
+        at = sent.index(VARIANT)
+        raise invalid(f"Expects arg[{at}] to be {constant_name(wanted[at]).removeprefix('DT_').lower()} but variant is provided")
+
+
+def _check_sizes(signature: Any, inputs: Mapping[str, Any]) -> None:
+    wanted = signature.inputs
+    if len(inputs) == len(wanted) or (len(inputs) < len(wanted) and signature.defaults):
+        return
     got, want = sorted(inputs), sorted(wanted)
     extra = ",".join(name for name in got if name not in wanted)
     missing = ",".join(name for name in want if name not in inputs)
-    return invalid(
+    raise invalid(
         f"input size does not match signature: {len(got)}!={len(want)} len({{{','.join(got)}}}) != len({{{','.join(want)}}}). "
         f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
     )
@@ -108,5 +127,6 @@ def _fetches(signature: Any, output_filter: Collection[str]) -> tuple[list[str],
 
 def plan_tensors(signature: Any, tensors: Mapping[str, Tensor]) -> Call:
     """A REST request's tensors, already checked by alias; REST knows no output_filter."""
+    _check_sizes(signature, tensors)
     feeds = {signature.inputs[alias].name: tensor for alias, tensor in tensors.items()}
     return Call(feeds, *_fetches(signature, ()))

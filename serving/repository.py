@@ -57,7 +57,7 @@ class Repository:
         self, loader: Loader, poll_s: float = 1.0, max_retries: int = 5, retry_interval_s: float = 60.0,
     ) -> None:  # fmt: skip
         self._loader, self._poll_s = loader, poll_s
-        self._max_retries, self._retry_interval_s = max_retries, max(0.0, retry_interval_s)
+        self._max_retries, self._retry_interval_s = max(0, max_retries), max(0.0, retry_interval_s)
         self._sources: dict[str, ModelSource] = {}
         self._versions: dict[str, dict[int, _Version]] = {}
         self._pending: dict[str, dict[int, Path]] = {}
@@ -257,6 +257,8 @@ class Repository:
                 servable = self._loader(name, version.number, version.path)
             except Status as status:
                 failure = status
+            except OSError as exc:
+                failure = Status(Code.FAILED_PRECONDITION, f"{exc.filename}; {exc.strerror}")
             except Exception as exc:
                 log.exception("Loading servable %s failed", identity)
                 failure = Status(Code.INTERNAL, f"{type(exc).__name__} while loading")

@@ -71,7 +71,7 @@ class RestApi:
         if path != self._metrics_path:
             text = f"Unexpected path: {path}. Should be {self._metrics_path}"
             return Reply(400, text.encode(), "text/plain")
-        return Reply(200, self._metrics.page().encode(), "text/plain")
+        return Reply(200, self._metrics.page().encode(errors="surrogateescape"), "text/plain")
 
     def _finish(self, send: Send, reply: Reply) -> None:
         if self._cors:
@@ -115,9 +115,10 @@ class RestApi:
         wanted = _signature_name(document)
 
         def plan(servable: Servable) -> Work:
-            signature = servable.signatures.get(wanted or predict.DEFAULT_SIGNATURE)
+            name = wanted or predict.DEFAULT_SIGNATURE
+            signature = servable.signatures.get(name)
             if signature is None:
-                raise invalid(f'Serving signature name: "{wanted}" not found in signature def')
+                raise invalid(f'Serving signature name: "{name}" not found in signature def')
             predict.check_predict_method(signature, self._core.planner.check_methods)
             tensors, rows = rest_tensors.read(document, signature.inputs, wanted)
             call = predict.plan_tensors(signature, tensors)

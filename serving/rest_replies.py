@@ -14,13 +14,12 @@ _PRINTABLE = {*REALS, *INTEGER_RANGES, "bool", "string"}
 
 def predictions(outputs: Mapping[str, Tensor], rows: bool) -> bytes:
     """The reply to a predict in the form it was asked in.  Raises Status."""
-    for tensor in outputs.values():
-        if KINDS[tensor.dtype].name not in _PRINTABLE:
-            raise invalid(f"Failed to write JSON value for tensor type: {KINDS[tensor.dtype].name}")
     return _rows(outputs) if rows else _columns(outputs)
 
 
 def _printer(alias: str, tensor: Tensor) -> Printer:
+    if tensor.array.size and KINDS[tensor.dtype].name not in _PRINTABLE:
+        raise invalid(f"Failed to write JSON value for tensor type: {KINDS[tensor.dtype].name}")
     return Printer(tensor, as_base64=tensor.dtype == STRING and alias.endswith("_bytes"))
 
 

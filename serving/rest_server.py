@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = 256 * 2**20
 """Larger bodies are refused unread; upstream has no limit but memory."""
+MAX_HEAD = 4096
+_UPGRADE = re.compile(rb"\r\nUpgrade:", re.I)
 REASONS = {429: "Client Error", 499: "Client Closed Request", 504: "Gateway Time-out"}
 
 
@@ -40,6 +42,9 @@ class _Protocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are
 
     def data_received(self, data: bytes) -> None:
         self._first_bytes = data[:64]
+        if b"pgrade:" in data[:MAX_HEAD]:  # the parser drops the body of a request that offers another protocol (curl --http2)
+            head, end, body = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"\r\nIgnored:", head) + end + body
         super().data_received(data)
 
     def on_headers_complete(self) -> None:

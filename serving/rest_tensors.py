@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from serving.json_columns import Column, dense, numbers
+from serving.json_reader import members
 from serving.json_values import is_base64_object
 from serving.json_writer import dump
 from serving.status import Status, invalid
@@ -53,11 +54,11 @@ def _read_rows(document: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[s
         raise invalid(f"JSON Value: {dump(document)} No values in 'instances' array")
     if isinstance(rows[0], dict) and not is_base64_object(rows[0]):
         return _named_rows(rows, inputs)
-    if len(inputs) > 1:
+    if len(inputs) > 1 and not isinstance(rows[0], dict):
         raise invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per tensorinfo_map"
         )
-    ((alias, info),) = inputs.items()
+    alias, info = next(iter(inputs.items()))  # of several, when the first element is {"b64": ...}: any one, as upstream
     column = Column(info)
     fast = numbers(rows, column.kind)
     if fast is not None:
@@ -97,7 +98,7 @@ def _named_rows(rows: list[Any], inputs: Mapping[str, Any]) -> dict[str, Tensor]
     for index, row in enumerate(rows):
         if not isinstance(row, dict) or is_base64_object(row):
             raise invalid(f"Expecting object but got list at item {index} of input list")
-        for key, value in row.items():
+        for key, value in members(row):
             where = f"Failed to process element: {index} key: {key} of 'instances' list. Error: "
             if key not in gatherers:
                 raise invalid(f"{where}INVALID_ARGUMENT: JSON object: does not have named input: {key}")

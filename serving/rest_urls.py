@@ -23,7 +23,8 @@ def matched_path(target: bytes) -> str:
 
 def which(found: re.Match[str]) -> tuple[str, int | None, str | None]:
     """Name, version and label of a matched path.  Raises Status for a version beyond 64 bits."""
-    version = int(found[2]) if found[2] else None
+    digits = found[2] and found[2].lstrip("0")[:20]
+    version = int(digits or "0") if found[2] else None
     if version is not None and version >= 2**63:
         raise invalid("")
     return unquoted(found[1]), version, unquoted(found[3]) if found[3] else None

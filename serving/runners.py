@@ -97,11 +97,11 @@ class BatchingRunner:
         if len(sizes) != 1:
             raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
         rows = sizes.pop()
-        if any(tensor.deep for tensor in feeds.values()):  # past numpy's rank: alone
-            self._alone.run(feeds, fetches, deadline, done)
-            return
         if rows > self._options.max_batch_size:
             raise invalid(f"Task size {rows} is larger than maximum input batch size {self._options.max_batch_size}")
+        if any(tensor.deep for tensor in feeds.values()):  # past what numpy can shape: alone
+            self._alone.run(feeds, fetches, deadline, done)
+            return
         order = tuple(fetches)
         key = (frozenset(feeds), frozenset(order))
         queue = self._queues.get(key)

@@ -172,7 +172,7 @@ class ModelServer:
         except Status as status:
             log.error("%s", status)
             return
-        except OSError as exc:
+        except (OSError, OverflowError) as exc:  # taken, or no port number at all
             log.error("Failed to start HTTP Server at localhost:%d: %s", flags.rest_api_port, exc)
             return
         log.info("Exporting HTTP/REST API at:localhost:%d ...", flags.rest_api_port)

@@ -13,18 +13,12 @@ from google.protobuf.message import DecodeError
 
 from digits import wire
 from serving import messages
-from serving.status import Code, Status, invalid
-from serving.tensors import FLOAT, KINDS, RESOURCE, STRING, Array, Kind, Tensor
+from serving.status import Code, Status
+from serving.tensors import BOOL, FLOAT, KINDS, RESOURCE, STRING, VARIANT, Array, Kind, Tensor
 
 MAX_DIMENSIONS = 254
 MAX_EXPANDED_BYTES = 2**31 - 1
 """A shape may claim more elements than values were sent (the last is repeated), but not without end."""
-
-RESOURCE_REFUSED = (
-    "Invalid resource type hash code: 0(name:  type: ). Perhaps a resource tensor was being provided as a feed? That is not "
-    "currently allowed. Please file an issue at https://github.com/tensorflow/tensorflow/issues/new, ideally with a short code "
-    "snippet that leads to this error message."
-)
 _PACKED: dict[str, np.dtype[Any]] = {"float_val": np.dtype("<f4"), "double_val": np.dtype("<f8")}
 
 
@@ -35,15 +29,16 @@ class Unreadable(Exception):
 def read(proto: Any) -> Tensor:
     """Read a digits.fast.Tensor.
 
-    Raises Unreadable, or Status for a dtype that cannot be sent at all.
+    Of a resource or a variant only the dtype: no model can be fed one.  Raises Unreadable.
     """
-    kind = KINDS.get(proto.dtype)
-    if kind is None:
-        if proto.dtype == RESOURCE:
-            raise invalid(RESOURCE_REFUSED)
-        raise Unreadable
-    shape = _shape(proto.tensor_shape)
+    kind, shape = KINDS.get(proto.dtype), _shape(proto.tensor_shape)
     count = math.prod(shape)
+    if kind is None:
+        if proto.dtype not in (RESOURCE, VARIANT) or (proto.tensor_content and count):
+            raise Unreadable
+        return Tensor(proto.dtype, np.empty(0, object))
+    if not count:
+        return Tensor.of(kind.number, np.empty(0, kind.storage), shape)
     if proto.tensor_content:
         return Tensor.of(kind.number, _from_content(kind, proto.tensor_content, count), shape)
     packed = _PACKED.get(kind.field)
@@ -55,11 +50,7 @@ def read(proto: Any) -> Tensor:
 
 
 def _shape(proto: Any) -> tuple[int, ...]:
-    """A missing shape or an unknown rank is a scalar."""
-    if proto.unknown_rank:
-        if proto.dim:
-            raise Unreadable
-        return ()
+    """A missing shape is a scalar, and so is one that says only that its rank is unknown."""
     shape = tuple(dim.size for dim in proto.dim)
     if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
         raise Unreadable
@@ -74,7 +65,7 @@ def _shape(proto: Any) -> tuple[int, ...]:
 def _from_content(kind: Kind, content: bytes, count: int) -> Array:
     if kind.number == STRING:
         return _strings(content, count)
-    if len(content) != count * kind.storage.itemsize:
+    if len(content) != count * kind.storage.itemsize or (kind.number == BOOL and max(content) > 1):
         raise Unreadable
     return np.frombuffer(content, kind.storage)
 
@@ -85,7 +76,7 @@ def _strings(content: bytes, count: int) -> Array:
     for _ in range(count):
         length = shift = 0
         while True:
-            if at >= len(content) or shift > 63:
+            if at >= len(content) or shift > 28:
                 raise Unreadable
             byte = content[at]
             at += 1
@@ -93,7 +84,7 @@ def _strings(content: bytes, count: int) -> Array:
             shift += 7
             if byte < 0x80:
                 break
-        lengths.append(length)
+        lengths.append(length & 0xFFFFFFFF)
     if at + sum(lengths) != len(content):
         raise Unreadable
     out = np.empty(count, object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,15 +12,16 @@ from numpy.typing import NDArray
 from digits.wire import DataType
 
 Array = NDArray[Any]
-NUMPY_DIMENSIONS = 64
+NUMPY_DIMENSIONS, MAX_EMPTY = 64, 2**58
 
 
 class Tensor(NamedTuple):
     """A dtype number (tensorflow.DataType) and its values.
 
     Strings are object arrays of bytes; dtypes that numpy lacks (bfloat16, float8) are carried as
-    unsigned integers of the same width.  TensorFlow allows 254 dimensions and numpy 64: beyond
-    those the array is flat and `deep` holds the shape.
+    unsigned integers of the same width.  TensorFlow allows 254 dimensions and numpy 64, and of an
+    empty tensor's other dimensions numpy wants a product that fits: beyond those the array is flat
+    and `deep` holds the shape.
     """
 
     dtype: int
@@ -34,7 +36,8 @@ class Tensor(NamedTuple):
     @classmethod
     def of(cls, dtype: int, flat: Array, shape: tuple[int, ...]) -> Tensor:
         """A tensor of any rank from its values in row-major order."""
-        return cls(dtype, flat, shape) if len(shape) > NUMPY_DIMENSIONS else cls(dtype, flat.reshape(shape))
+        foreign = len(shape) > NUMPY_DIMENSIONS or (not flat.size and math.prod(filter(None, shape)) > MAX_EMPTY)
+        return cls(dtype, flat, shape) if foreign else cls(dtype, flat.reshape(shape))
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ FLOAT = DataType["DT_FLOAT"].number
 DOUBLE = DataType["DT_DOUBLE"].number
 BOOL = DataType["DT_BOOL"].number
 RESOURCE = DataType["DT_RESOURCE"].number
+VARIANT = DataType["DT_VARIANT"].number
 
 
 def constant_name(dtype: int) -> str:
