@@ -61,8 +61,8 @@ k8s-alerts: monitoring/prometheus/alerts.yml  ## copy the alerts to the Kubernet
 images:  ## build the container images, tagged with TAG (dev), the version and the commit
 	@$(PYTHON) tools/images.py --tag $(or $(TAG),dev)
 
-test-containers: $(VENV)/dev.stamp  ## build the images, run docker-compose.yml, kill, publish, scrape, tear down; needs an engine
-	$(PY) -m pytest tests/trial_containers.py $(PYTEST)
+test-containers: $(VENV)/dev.stamp $(VENV)/policy.stamp  ## build the images, run docker-compose.yml, kill, publish, scrape, tear down; needs an engine
+	$(PY) -m pytest tests/test_containers_policy.py tests/trial_containers.py $(PYTEST)
 
 sbom: $(VENV)/dev.stamp  ## list what each image holds, in CycloneDX, under dist/
 	@$(PY) tools/sbom.py dist

@@ -67,6 +67,7 @@ class Lab:
     folder: Path
     ports: Mapping[str, int]
     made: list[str] = field(default_factory=list)
+    revisions: dict[str, set[str]] = field(default_factory=dict)
 
     def run(self, *arguments: str, timeout_s: float = 600, stdin: str | None = None, cwd: Path = ROOT) -> str:
         """Run a docker command; its stdout.  Fails with its stderr."""
@@ -101,7 +102,9 @@ class Lab:
     def build(self) -> None:
         """Build the four images, and stand-ins for those that the engine does not have."""
         for name in images.IMAGES:
+            before = images.commit()
             images.build(name, [TAG], quiet=True)
+            self.revisions[name] = {before, images.commit()}  # somebody may commit meanwhile
             self.made.append(f"digits-{name}:{TAG}")
         if not self.exists(TFSERVING):
             self.run("tag", f"digits-serving:{TAG}", TFSERVING)

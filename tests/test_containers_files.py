@@ -21,8 +21,10 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, Any] = COMPOSE["services"]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
-# inside the container the gateway asks by the service's name; the others are compose's own
+# inside the container the gateway asks by the service's name
 OTHER_IN_A_CONTAINER = {"DIGITS_MODEL_TARGET"}
+# where it listens is the image's affair, and the model's name stands in paths and health checks too
+NOT_SET_FROM_OUTSIDE = {"DIGITS_WEB_HOST", "DIGITS_WEB_PORT", "DIGITS_MODEL_NAME"}
 
 
 def variables() -> dict[str, str]:
@@ -36,7 +38,7 @@ def variables() -> dict[str, str]:
 def test_defaults_in_compose_are_those_of_the_settings_table() -> None:
     known = {f"DIGITS_{entry.name.upper()}": entry.default for entry in fields(WebSettings)}
     passed = SERVICES["webapp"]["environment"]
-    assert set(passed) <= set(known), "compose passes a setting that the gateway does not have"
+    assert set(passed) == set(known) - NOT_SET_FROM_OUTSIDE, "a setting in .env would have no effect, or there is none"
     for name in set(passed) - OTHER_IN_A_CONTAINER:
         default = variables()[name]
         assert default == str(known[name]) or float(default) == float(known[name]), name
@@ -45,7 +47,7 @@ def test_defaults_in_compose_are_those_of_the_settings_table() -> None:
 def test_example_lists_every_variable_with_its_default() -> None:
     example = dict(re.findall(r"^#(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
     for name, default in variables().items():
-        if name not in ("DIGITS_TFSERVING_SCALE", "DIGITS_MODEL_TARGET"):  # shown with the values of the other choice
+        if name != "DIGITS_TFSERVING_SCALE":  # shown with the value of the other choice
             assert example.get(name) == default, name
     assert set(example) - set(variables()) == {"COMPOSE_PROFILES"}
 
@@ -72,6 +74,9 @@ def test_service_is_confined_limited_and_open_to_this_machine_only(name: str) ->
 
 def test_embedded_server_differs_from_the_official_one_in_its_image_only() -> None:
     official, embedded = dict(SERVICES["tfserving"]), dict(SERVICES["embedded"])
+    networks = embedded.pop("networks")
+    assert list(networks) == official.pop("networks")
+    assert all(one == {"aliases": ["tfserving"]} for one in networks.values()), "whoever asks tfserving must find it"
     for name in ("image", "scale", "profiles", "build"):
         official.pop(name, None)
         embedded.pop(name, None)

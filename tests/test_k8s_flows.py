@@ -21,6 +21,7 @@ OUTSIDE = {  # pods of other namespaces: the namespace's labels, the pod's
     "a stranger": ({"kubernetes.io/metadata.name": "elsewhere"}, {"app": "stranger"}),
     "a neighbour of kube-dns": ({"kubernetes.io/metadata.name": "kube-system"}, {"app": "other"}),
 }
+SOLVER, SOLVER_PORT = "cert-manager's pod", 8089  # which answers Let's Encrypt here while a certificate is made
 OURS = {"webapp": "webapp", "tfserving": "tfserving", "locust": "loadtest", "locust-worker": "loadtest-worker"}
 """Compose's services and what runs them here."""
 
@@ -50,6 +51,7 @@ def admitted(objects: tuple[m.Object, ...]) -> set[Flow]:
     """Every flow between pods here, and from and to those outside, that both ends' policies let through."""
     inside = {one["metadata"]["name"]: m.pod_of(one)["metadata"]["labels"] for one in m.workloads(objects)}
     inside["a pod without a policy of its own"] = {"app": "new"}
+    inside[SOLVER] = {"acme.cert-manager.io/http01-solver": "true"}
     own = m.named(objects, "Namespace", "digits")["metadata"]["labels"]
     everyone = {name: (own, labels) for name, labels in inside.items()} | OUTSIDE
     policies = m.of_kind(objects, "NetworkPolicy")
@@ -77,6 +79,8 @@ def lets(policies: list[m.Object], way: str, labels: dict[str, str], other: Labe
 
 def is_peer(peer: m.Object, other: Labels) -> bool:
     """Whether a rule's peer means the other; without a namespace's selector it means this namespace."""
+    if "ipBlock" in peer:  # addresses outside the cluster
+        return False
     namespace, pod = other
     here = namespace.get("pod-security.kubernetes.io/enforce") is not None
     right_namespace = m.meets(peer["namespaceSelector"], namespace) if "namespaceSelector" in peer else here
@@ -97,6 +101,7 @@ def needed() -> Iterator[Flow]:
 
     target, port = services["webapp"]["environment"]["DIGITS_MODEL_TARGET"].rpartition(":-")[2].strip("}").split(":")
     yield flow("webapp", target, int(port))
+    yield Flow(WORLD, SOLVER, SOLVER_PORT)  # compose has no certificate
     yield Flow(WORLD, OURS["webapp"], int(services["webapp"]["ports"][0].rpartition(":")[2]))
     for target, port in scraped():
         yield flow("prometheus", target, port)._replace(source=SCRAPER)
@@ -136,6 +141,15 @@ def test_policies_admit_every_flow_of_the_compose_file_and_no_other(objects: tup
 def test_without_the_load_test_only_its_flows_are_gone(tmp_path: Path) -> None:
     got = admitted(m.combine(["model-from-image", "network-policies"], tmp_path))
     assert got == {one for one in needed() if "loadtest" not in one.source} | {Flow("webapp", DNS, 53)}
+
+
+def test_on_gke_names_are_asked_for_at_the_node() -> None:
+    cache = {"kubernetes.io/metadata.name": "kube-system"}, {"k8s-app": "node-local-dns"}
+    policies = {one["metadata"]["name"]: one["spec"] for one in m.of_kind(m.overlay("gke"), "NetworkPolicy")}
+    for name in ("webapp", "tfserving-to-bucket"):
+        (rule,) = [one for one in policies[name]["egress"] if {port["port"] for port in one["ports"]} == {53}]
+        assert any(is_peer(peer, cache) for peer in rule["to"]), name
+        assert [peer["ipBlock"]["cidr"] for peer in rule["to"] if "ipBlock" in peer] == ["169.254.0.0/16"], name
 
 
 def test_the_bucket_is_reached_and_the_model_server_reaches_nothing_else(tmp_path: Path) -> None:
