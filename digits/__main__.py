@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predict.add_argument("--via", choices=sorted(VIAS), default="grpc", help="whom to ask (default: the model server by gRPC)")
     predict.add_argument("--address", help="host:port, or the gateway's URL; the default fits `make run`")
     predict.add_argument("--format", choices=sorted(cli_output.FORMATS), default="table")
-    predict.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for each call (default: 10)")
+    predict.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="for each call (default: 10)")
     chosen = parser.parse_args(arguments)
     if chosen.command == "settings":
         print(settings.table())
@@ -43,21 +45,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"\r{len(readings)} of {len(files)}", end="", file=sys.stderr, flush=True)
     if show:
         print(file=sys.stderr)
-    cli_output.FORMATS[chosen.format](readings, sys.stdout)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
+    try:
+        cli_output.FORMATS[chosen.format](readings, sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return SOME_NOT if missing or any(one.error for one in readings) else DONE
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text}; wanted a time above 0")
+    return seconds
 
 
 def _files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Every picture, those in folders by name; and what is not there."""
     files, missing = [], []
     for path in paths:
-        if path.is_dir():
-            files += sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
-        elif path.is_file():
-            files.append(path)
-        else:
+        try:
+            if path.is_dir():
+                files += sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and _may_be_read(one))
+            elif path.is_file():
+                files.append(path)
+            else:
+                missing.append(path)
+        except OSError:  # a name that is too long, a folder that may not be looked into
             missing.append(path)
     return files, missing
+
+
+def _may_be_read(path: Path) -> bool:
+    """Whether it is a file, or a link that leads nowhere, which is told when it is read."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 if __name__ == "__main__":

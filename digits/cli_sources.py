@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -13,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from digits import contract as c
-from digits.client import PredictClient
+from digits.client import BATCH, PredictClient
 from digits.errors import BadModelOutput, DigitsError, ModelUnavailable
 from digits.preprocess import digit_image
 
-BATCH = 64
 Ask = Callable[[Sequence[bytes]], "list[list[float] | DigitsError]"]
 """Encoded pictures → probabilities or an error for each."""
 
@@ -91,9 +91,9 @@ def rest(address: str | None, timeout_s: float) -> Ask:
         answer = _post(url, json.dumps({"inputs": {c.IMAGES: images.tolist()}}).encode(), timeout_s)
         try:
             rows: list[list[float]] = answer["outputs"][c.PROBABILITIES]
-        except (KeyError, TypeError) as exc:
-            raise BadModelOutput(f"{url}: got an answer without {c.PROBABILITIES}") from exc
-        return rows
+            return [row for row, _ in zip(rows, images, strict=True)]
+        except (KeyError, TypeError, ValueError) as exc:
+            raise BadModelOutput(f"{url}: got an answer without {c.PROBABILITIES} for each picture") from exc
 
     return _through(tensors)
 
@@ -105,9 +105,12 @@ def gateway(address: str | None, timeout_s: float) -> Ask:
 
     def one(data: bytes) -> list[float] | DigitsError:
         try:
-            probabilities: list[float] = _post(url, data, timeout_s)["probabilities"]
+            answer = _post(url, data, timeout_s)
+            probabilities: list[float] = answer["probabilities"]
         except DigitsError as exc:
             return exc
+        except (KeyError, TypeError):
+            return BadModelOutput(f"{url}: got an answer that is not about one picture")
         return probabilities
 
     return lambda contents: [one(data) for data in contents]
@@ -121,10 +124,11 @@ def _post(url: str, body: bytes, timeout_s: float) -> Any:
     except urllib.error.HTTPError as exc:
         try:
             told = json.load(exc)
-        except ValueError:
-            told = {}
+        except (OSError, ValueError, http.client.HTTPException):
+            told = None
+        told = told if isinstance(told, dict) else {}
         raise DigitsError(str(told.get("sentence") or told.get("error") or f"{url}: {exc}")) from exc
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, http.client.HTTPException) as exc:
         raise ModelUnavailable(f"{url}: {exc}") from exc
 
 

@@ -7,6 +7,7 @@ address that the target's name resolves to; one mapper from gRPC's errors to thi
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from digits.errors import (
 
 Metadata = Sequence[tuple[str, str]]
 
+BATCH = 64
+"""Images in one call: a model server takes no more into a batch (`serving/batching.config`)."""
 MAX_CALLS = 64
 """Calls by predict_later at once; threads are started as they are needed."""
 AVAILABLE = 30  # ModelVersionStatus.State
@@ -78,7 +81,7 @@ class VersionState:
 class PredictClient:
     """Asks a model server.  Thread-safe; close() it, or use it in `with`.
 
-    target: host:port, or unix:path.  Every call raises a ServingError.
+    target: host:port, or unix:path.  Every call raises a ServingError, or ContractMismatch.
     """
 
     def __init__(self, target: str, model: str = c.MODEL_NAME, channel: grpc.Channel | None = None) -> None:
@@ -105,9 +108,12 @@ class PredictClient:
         self, images: c.Images28, timeout_s: float = 5.0, version: int | None = None, label: str | None = None,
         metadata: Metadata = (),
     ) -> Prediction:  # fmt: skip
-        """Classify uint8 images [N, 28, 28]; raises BadTensor for anything else."""
-        request = self._images_request(images, version, label)
-        return read_prediction(self._ask(self._predict, request, wire.PredictResponse, timeout_s, metadata), len(images))
+        """Classify uint8 images [N, 28, 28], N ≥ 1; raises BadTensor for anything else.
+
+        More than BATCH go in several calls, one after the other, all answered by one version.
+        """
+        _check(images)
+        return _read(self._ask_all(images, timeout_s, version, label, metadata), len(images))
 
     def predict_later(
         self, images: c.Images28, timeout_s: float = 5.0, version: int | None = None, label: str | None = None,
@@ -118,38 +124,46 @@ class PredictClient:
         run: is handed the work of reading the answer, to do it on a thread of the caller's; without it the thread that
         made the call does it.
         """
-        request = self._images_request(images, version, label)
+        _check(images)
         answer: Future[Prediction] = Future()
 
-        def read(response: Any, error: BaseException | None) -> None:
+        def read(responses: Sequence[Any], error: BaseException | None) -> None:
             try:
                 if error is not None:
                     raise error
-                answer.set_result(read_prediction(response, len(images)))
+                answer.set_result(_read(responses, len(images)))
             except BaseException as exc:
                 answer.set_exception(exc)
 
         def ask() -> None:
-            response = error = None
+            responses: list[Any] = []
+            error = None
             try:
-                response = self._ask(self._predict, request, wire.PredictResponse, timeout_s, metadata)
+                responses = self._ask_all(images, timeout_s, version, label, metadata)
             except BaseException as exc:
                 error = exc
             if run is None:
-                read(response, error)
+                read(responses, error)
             else:
-                run(lambda: read(response, error))
+                run(lambda: read(responses, error))
 
         # grpc's own futures start a thread for every call that finds the channel idle; these stay
         self._callers.submit(ask)
         return answer
 
-    def _images_request(self, images: c.Images28, version: int | None, label: str | None) -> Any:
-        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (c.IMAGE_PX, c.IMAGE_PX):
-            raise BadTensor(f"got {images.dtype} {list(images.shape)}; wanted uint8 [N, 28, 28]")
-        request = self._request(c.SIGNATURE, version, label)
-        tensor.fill(request.inputs[c.IMAGES], images)
-        return request
+    def _ask_all(
+        self, images: c.Images28, timeout_s: float, version: int | None, label: str | None, metadata: Metadata
+    ) -> list[Any]:  # fmt: skip
+        until = time.monotonic() + timeout_s
+        responses: list[Any] = []
+        for at in range(0, len(images), BATCH):
+            if responses:
+                version, label = responses[0].model_spec.version.value, None
+                timeout_s = until - time.monotonic()
+            request = self._request(c.SIGNATURE, version, label)
+            tensor.fill(request.inputs[c.IMAGES], images[at : at + BATCH])
+            responses.append(self._ask(self._predict, request, wire.PredictResponse, timeout_s, metadata))
+        return responses
 
     def about(self, topics: Sequence[str], timeout_s: float, version: int | None = None) -> dict[str, str]:
         """What the artifact says of itself, by topic; empty for a topic it does not know."""
@@ -191,6 +205,19 @@ class PredictClient:
             return response_class.FromString(method(request.SerializeToString(), timeout=timeout_s, metadata=metadata))
         except grpc.RpcError as exc:
             raise translated(exc, self.target) from exc
+
+
+def _check(images: c.Images28) -> None:
+    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (c.IMAGE_PX, c.IMAGE_PX) or not len(images):
+        raise BadTensor(f"got {images.dtype} {list(images.shape)}; wanted uint8 [N, 28, 28]")
+
+
+def _read(responses: Sequence[Any], count: int) -> Prediction:
+    parts = [read_prediction(one, min(BATCH, count - number * BATCH)) for number, one in enumerate(responses)]
+    if len(parts) == 1:
+        return parts[0]
+    probabilities = np.concatenate([part.probabilities for part in parts])
+    return Prediction(probabilities, np.concatenate([part.digit for part in parts]), parts[0].version)
 
 
 def read_prediction(response: Any, count: int) -> Prediction:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import csv
+import http.server
 import io
 import json
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from digits import PredictClient, digit_image
 from digits.__main__ import main
+from digits.errors import BadTensor
 from digits.settings import table
-from tests.conftest import Server, free_port
+from tests.conftest import MODELS, ROOT, Server, StartServer, free_port
 from tests.gateway import ONE, SEVEN, gateway
 
 
@@ -60,12 +67,64 @@ def test_without_a_server_every_file_says_so(folder: Path, capsys: pytest.Captur
         assert address in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("said", [b"[1]", b'{"outputs": {"probabilities": []}}', b"nonsense"])
+def test_a_stranger_at_the_address_is_told_not_a_traceback(
+    folder: Path, said: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    class Stranger(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            if said == b"nonsense":
+                self.wfile.write(b"\0\0\x12\4\0")  # as gRPC's port begins
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(said)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Stranger) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for via in ("rest", "gateway"):
+            address = f"127.0.0.1:{server.server_port}"
+            assert main(["predict", str(folder), "--via", via, "--address", address]) == 1
+            assert capsys.readouterr().out.count(address) == 2
+        server.shutdown()
+    assert main(["predict", str(folder / "a.png"), "--via", "rest", "--address", "no host:x"]) == 1
+
+
+def test_what_a_folder_holds_and_nobody_can_read_is_told(
+    folder: Path, digits_server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    (folder / "gone.png").symlink_to(folder / "nothing")
+    assert main(["predict", str(folder), "--address", digits_server.target]) == 1
+    assert "No such file" in capsys.readouterr().out
+    assert main(["predict", str(folder / "a.png"), "a" * 5000, "--address", digits_server.target]) == 1
+
+
+def test_names_that_are_no_text_and_readers_that_leave_do_no_harm(folder: Path, digits_server: Server) -> None:
+    os.rename(bytes(folder / "a.png"), bytes(folder) + b"/\xff.png")
+    command = [sys.executable, "-m", "digits", "predict", str(folder), "--address", digits_server.target]
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, cwd=ROOT, env=strict, capture_output=True, text=True, check=True)
+    assert "\\udcff.png" in done.stdout
+    reading, writing = os.pipe()
+    os.close(reading)
+    left = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, check=True)
+    os.close(writing)
+    assert left.stderr == ""
+
+
 def test_nothing_to_read_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(tmp_path / "nothing")]) == 2
     assert "no such file" in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:
         main(["predict"])
     assert ended.value.code == 2
+    for seconds in ("0", "-1", "nan", "soon"):
+        with pytest.raises(SystemExit) as ended:
+            main(["predict", str(tmp_path), "--timeout", seconds])
+        assert ended.value.code == 2
 
 
 def test_the_settings_are_printed_as_the_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,3 +136,16 @@ def test_the_library_reads_a_picture_in_three_lines(digits_server: Server) -> No
     with PredictClient(digits_server.target) as client:
         prediction = client.predict(digit_image(ONE)[None], timeout_s=10)
     assert prediction.digit[0] == prediction.probabilities[0].argmax()
+
+
+def test_the_library_takes_more_images_than_the_server_does_at_once(serve: StartServer) -> None:
+    batching = ROOT / "serving" / "batching.config"
+    flags = ("--model_name=digits", f"--model_base_path={MODELS}", "--enable_batching")
+    server = serve(*flags, f"--batching_parameters_file={batching}")
+    one, seven = digit_image(ONE), digit_image(SEVEN)
+    with PredictClient(server.target) as client:
+        prediction = client.predict(np.stack([one] * 100 + [seven] * 50), timeout_s=10)
+        assert prediction.digit.tolist() == [1] * 100 + [7] * 50
+        assert prediction.probabilities.shape == (150, 10)
+        with pytest.raises(BadTensor):
+            client.predict(np.zeros((0, 28, 28), np.uint8))

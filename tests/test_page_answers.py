@@ -22,6 +22,11 @@ from digits.wire import PREDICT
 
 PEN_DIGITS = 24
 ONE_PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
+UNSURE = {
+    "digit": 4, "confidence": 0.41, "sure": False, "sentence": "I am not sure: a 4, perhaps a 9.", "image": ONE_PIXEL,
+    "probabilities": [0.0] * 4 + [0.41] + [0.0] * 4 + [0.39], "model": {"name": "digits", "version": 1},
+    "timing_ms": {"total": 1},
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -95,7 +100,72 @@ def test_page_asks_again_by_itself_when_the_service_is_back(page: Any, status: i
 
 def test_predict_on_an_empty_sheet_says_what_to_do(page: Any) -> None:
     page.locator("#predict").click()
-    assert page.locator("#sentence").inner_text() == "There is nothing to read yet. Draw a digit first."
+    assert page.locator("#sentence").inner_text() == "There is nothing to read yet."
+    assert page.locator("#sure").inner_text() == "Draw a digit first."
+
+
+def test_a_sheet_cleared_while_the_service_was_asked_is_just_clear(page: Any) -> None:
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route("**/api/predict", hold)
+    draw(page, 1)
+    page.wait_for_selector("#answer.busy")
+    page.locator("#clear").click()
+    held[0].fulfill(status=503, body="")
+    page.wait_for_selector("#answer:not(.busy)")
+    assert page.locator("#sentence").inner_text() == "Draw a digit."
+
+
+def test_a_date_to_retry_after_makes_no_flood(page: Any) -> None:
+    asked: list[Any] = []
+
+    def away(route: Any) -> None:
+        asked.append(route)
+        route.fulfill(status=503, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, body="")
+
+    page.route("**/api/predict", away)
+    draw(page, 1)
+    page.wait_for_selector("#answer[data-mood=away]", timeout=PATIENCE_MS)
+    page.wait_for_timeout(700)
+    assert len(asked) <= 3
+
+
+TOO_MUCH = "That is more ink than a digit has. Clear the canvas and draw a single digit."
+NO_PICTURE = "That is not a picture this service can read. Send PNG, JPEG, WebP, BMP or GIF."
+
+
+def replying(page: Any, **reply: Any) -> None:
+    """Let the gateway's place be taken by one reply."""
+    page.route("**/api/predict", lambda route: route.fulfill(**reply))
+
+
+@pytest.mark.parametrize("width", [320, 360, 768, 1024, 1440])
+def test_nothing_moves_whatever_the_answer(chromium: Any, site: str, width: int) -> None:
+    page = opened(chromium, site, viewport={"width": width, "height": 800})
+    places = """() => ['#bars', '#examples', '#last', '#waterfall'].map(
+      s => Math.round(document.querySelector(s).getBoundingClientRect().y + scrollY))"""
+    before = page.evaluate(places)
+    odd = {**UNSURE, "note": "scribble", "sentence": TOO_MUCH}
+    for reply, sentence in (
+        ({"json": UNSURE}, "I am not sure: a 4, perhaps a 9."),
+        ({"json": odd}, "That is more ink than a digit has."),
+        ({"status": 415, "json": {"sentence": NO_PICTURE}}, "That is not a picture this service can read."),
+        ({"status": 503, "body": ""}, "The reader is away for a moment."),
+    ):
+        replying(page, **reply)
+        scribble(page, 1)
+        page.wait_for_function("s => document.querySelector('#sentence').textContent === s", arg=sentence, timeout=PATIENCE_MS)
+        assert page.evaluate(places) == before, sentence
+        page.unroute("**/api/predict")
+    answer(page)
+    for button in page.locator("#examples button").all()[:6]:
+        button.click()
+        page.wait_for_selector("#answer:not(.busy)")
+    assert page.evaluate(places) == before
+    page.context.close()
 
 
 def test_bars_say_their_shares_and_the_answer_is_announced(page: Any) -> None:
@@ -110,12 +180,7 @@ def test_bars_say_their_shares_and_the_answer_is_announced(page: Any) -> None:
 
 
 def test_an_unsure_answer_says_so_and_what_to_do(page: Any) -> None:
-    unsure = {
-        "digit": 4, "confidence": 0.41, "sure": False, "sentence": "I am not sure: a 4, perhaps a 9.", "image": ONE_PIXEL,
-        "probabilities": [0.0] * 4 + [0.41] + [0.0] * 4 + [0.39], "model": {"name": "digits", "version": 1},
-        "timing_ms": {"total": 1},
-    }  # fmt: skip
-    page.route("**/api/predict", lambda route: route.fulfill(json=unsure))
+    replying(page, json=UNSURE)
     scribble(page, 1)
     page.wait_for_selector("#answer[data-mood=unsure]")
     assert "Not sure: 41.0" in page.locator("#sure").inner_text()
@@ -176,6 +241,15 @@ def test_copied_requests_run_as_they_stand(page: Any, site: str, digits_server: 
     with grpc.insecure_channel(digits_server.target) as channel:
         call = channel.unary_unary(PREDICT, request.SerializeToString, reply.FromString)
         assert call(asked, timeout=20).outputs["digit"].int64_val[0] == 4
+
+
+def test_a_browser_that_forbids_copying_shows_the_request_in_full_and_marks_it(page: Any) -> None:
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('forbidden')); }")
+    draw(page, 1)
+    answer(page)
+    page.locator("#copy").click()
+    page.wait_for_function("() => getSelection().toString().startsWith('curl')")
+    assert "…" not in page.evaluate("getSelection().toString()")
 
 
 def test_waterfall_shows_every_stage_and_the_version(page: Any) -> None:

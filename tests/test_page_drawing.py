@@ -132,6 +132,38 @@ def test_keyboard_alone_draws_a_digit_asks_and_clears(page: Any) -> None:
     page.wait_for_selector("#digit:empty", state="attached")
 
 
+def test_the_hint_makes_room_for_the_first_stroke(page: Any) -> None:
+    path = place(page, DIGITS[1][0])
+    page.mouse.move(*path[0])
+    page.mouse.down()
+    page.mouse.move(*path[-1])
+    assert "gone" in page.locator("#hint").get_attribute("class")
+    page.mouse.up()
+    page.locator("#undo").click()
+    assert "gone" not in page.locator("#hint").get_attribute("class")
+
+
+def test_a_mouse_takes_over_from_the_keyboards_brush(page: Any) -> None:
+    canvas = page.locator("#canvas")
+    canvas.press("Space")
+    canvas.press("ArrowDown")
+    by_mouse(page, place(page, DIGITS[1][0]))
+    both = pixels(page)
+    page.keyboard.press("Control+z")
+    assert pixels(page) != both
+    assert page.locator("#undo").get_attribute("aria-disabled") == "false"
+
+
+def test_a_sheet_of_exactly_its_own_280_pixels_is_painted_whole(chromium: Any, site: str) -> None:
+    page = opened(chromium, site, viewport={"width": 304, "height": 740})
+    assert page.evaluate("document.querySelector('#canvas').width") == 280
+    by_mouse(page, place(page, DIGITS[1][0]))
+    pixels(page)
+    level = "document.querySelector('#canvas').getContext('2d').getImageData(149, 240, 1, 1).data[0]"
+    assert page.evaluate(level) < 60
+    page.context.close()
+
+
 def test_every_control_is_reached_by_tab(page: Any) -> None:
     reached = set()
     for _ in range(60):

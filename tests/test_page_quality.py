@@ -152,8 +152,12 @@ def test_page_can_be_installed_and_opens_without_a_network(chromium: Any, site: 
     page = opened(chromium, site, service_workers="allow")
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     page.wait_for_function("async () => (await navigator.serviceWorker.ready).active.state === 'activated'", timeout=PATIENCE_MS)
+    page.goto(f"{site}/about")
+    page.goto(site)
     page.context.set_offline(True)
-    page.reload()
+    page.goto(f"{site}/about")
+    assert page.locator("h1").inner_text() == "About the model"
+    page.goto(site)
     assert page.locator("#offline").is_visible()
     draw(page, 1)
     page.wait_for_selector("#answer[data-mood=away]", timeout=PATIENCE_MS)

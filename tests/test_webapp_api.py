@@ -6,12 +6,13 @@ import base64
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import Server
+from tests.conftest import MODELS, ROOT, Server, StartServer
 from tests.gateway import ONE, SEVEN, Answer, Gateway, drawing, encoded, gateway
 
 
@@ -108,6 +109,28 @@ def test_top_version_and_label_are_obeyed(web: Gateway) -> None:
     problem(web.ask("/api/predict?version=1&label=a", ONE), 400, "Unreadable request")
 
 
+def test_more_tensors_than_the_server_takes_at_once_are_answered_in_order(serve: StartServer, tmp_path: Path) -> None:
+    batching = ROOT / "serving" / "batching.config"
+    base = ("--model_name=digits", f"--model_base_path={MODELS}")
+    server = serve(*base, "--enable_batching", f"--batching_parameters_file={batching}")
+    with gateway(tmp_path, server.target) as web:
+        seen = [
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(web.ask(body=body).json["image"][22:])))) for body in (ONE, SEVEN)
+        ]
+        many = np.stack([seen[number % 3 == 0] for number in range(1024)])
+        answer = web.ask(body=many.tobytes(), content_type="application/octet-stream")
+        assert [one["digit"] for one in answer.json["results"]] == [7 if number % 3 == 0 else 1 for number in range(1024)]
+
+
+def test_a_form_whose_order_cannot_be_known_is_refused(web: Gateway) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="image"'
+    text = part + b"\r\n\r\n" + base64.b64encode(ONE) + b"\r\n"
+    file = part + b'; filename="d.png"\r\n\r\n' + SEVEN + b"\r\n"
+    kind = "multipart/form-data; boundary=x"
+    assert [one["digit"] for one in web.ask(body=file + file + b"--x--\r\n", content_type=kind).json["results"]] == [7, 7]
+    problem(web.ask(body=text + file + b"--x--\r\n", content_type=kind), 400, "Unreadable request")
+
+
 BROKEN = {
     "nothing": (b"", 415, "Not an image"),
     "words": (b"hello", 415, "Not an image"),
@@ -137,6 +160,13 @@ def test_a_tensor_of_the_wrong_length_or_type_is_refused(web: Gateway) -> None:
     np.save(npy, np.zeros((1, 28, 28), np.float32))
     problem(web.ask(body=npy.getvalue()), 400, "Wrong tensor")
     problem(web.ask(body=b"\x93NUMPY\x01\x00\xff\xff"), 400, "Wrong tensor")
+    good = npy.getvalue()
+    for wrong in (
+        good.replace(b"(1, 28, 28)", b"(1, 28, 28 "),
+        good.replace(b"(1, 28, 28)", b"(9" + b"9" * 30 + b",)"),
+        good.replace(b"'<f4'", b"('',)"),
+    ):
+        problem(web.ask(body=wrong), 400, "Wrong tensor")
 
 
 def test_paths_and_methods_that_do_not_exist_are_problems_too(web: Gateway) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ import pytest
 from digits import errors
 from digits.client import PredictClient, Prediction
 from digits.settings import WebSettings
-from tests.conftest import MODELS, ROOT, Server, StartServer
+from tests.conftest import MODELS, ROOT, Server, StartServer, free_port
 from tests.gateway import ONE, SEVEN, Gateway, gateway
 from webapp import problems
 from webapp.circuit import OPENS_AT, Circuit
@@ -101,7 +102,7 @@ def test_a_server_killed_and_restarted_is_told_as_503_and_found_again_within_two
         serve(*FLAGS, grpc_port=server.grpc_port, rest_port=server.rest_port)
         returned = time.monotonic()
         time.sleep(3.5)
-        assert web.workers() == workers
+        assert workers <= web.workers()
     notes = askers.notes
     assert all(right for *_, right in notes)
     assert {status for at, _, status, _ in notes if at < killed - 0.1} == {200}
@@ -109,6 +110,23 @@ def test_a_server_killed_and_restarted_is_told_as_503_and_found_again_within_two
     assert {status for _, status in down} == {503}
     assert all(took < BUDGET_S + 0.1 for took, _ in down)
     assert {status for at, _, status, _ in notes if at > returned + 2} == {200}
+
+
+def test_the_gateway_is_ready_only_once_all_its_workers_are(serve: StartServer, tmp_path: Path) -> None:
+    ports = free_port(), free_port()
+    with gateway(tmp_path, f"127.0.0.1:{ports[0]}", ready=False, web_workers=2) as web:
+        time.sleep(4)  # both have looked in vain
+        behind = min(web.workers())
+        os.kill(behind, signal.SIGSTOP)
+        try:
+            serve(*FLAGS, grpc_port=ports[0], rest_port=ports[1])
+            time.sleep(3)
+            assert web.ask(body=ONE).status == 200
+            assert "another worker" in web.ask("/readyz").json["why"]
+        finally:
+            os.kill(behind, signal.SIGCONT)
+        web.wait_until_ready()
+        assert {web.ask(body=ONE).status for _ in range(40)} == {200}
 
 
 def test_a_stopped_server_costs_nobody_more_than_the_budget(serve: StartServer, tmp_path: Path) -> None:
@@ -313,6 +331,19 @@ def test_what_may_pass_is_asked_again_within_the_budget(backend: Callable, error
     future = made.ask(np.zeros((1, 28, 28), np.uint8), time.monotonic() + 2, request_id="r1", traceparent="00-a-b-01")
     assert future.result(2).version == 1
     assert made._client.metadata == [[("x-request-id", "r1"), ("traceparent", "00-a-b-01")]] * 2
+
+
+def test_a_canary_that_is_refused_gets_no_share(backend: Callable) -> None:  # type: ignore[type-arg]
+    made = backend([])
+    made._settings = WebSettings(canary_percent=100)
+    image = np.zeros((1, 28, 28), np.uint8)
+    asked_for: list[object] = []
+    made._client.predict_later = lambda images, left, version, *rest: (asked_for.append(version), Future())[1]
+    for labelled in (1, 2):
+        made.coalescer = Coalescer(made._send)
+        made.watch.state = replace(made.watch.state, labels={"canary": labelled}, refused={2: "another contract"})
+        made.ask(image, time.monotonic() + 2)
+    assert asked_for == [1, 1]
 
 
 @pytest.mark.parametrize("error", [errors.BadModelOutput("nonsense"), errors.DeadlineExceeded("late"), errors.ServingError("?")])

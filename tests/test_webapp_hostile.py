@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import random
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from tests.conftest import Server
@@ -32,6 +34,8 @@ def seeds() -> list[bytes]:
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 200, "x" * 3000
     frames = [rgb, drawing((((40, 40), (240, 240)),), "RGB")]
+    npy = io.BytesIO()
+    np.save(npy, np.full((2, 28, 28), 90, np.uint8))
     form = b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n' + ONE + b"\r\n--x--\r\n"
     return [
         ONE,
@@ -54,6 +58,7 @@ def seeds() -> list[bytes]:
         bytes(783),
         bytes(784 * 2),
         b"\x93NUMPY\x01\x00v\x00{'descr': '|O', }",
+        npy.getvalue(),
     ]
 
 
@@ -84,8 +89,8 @@ def test_hostile_bodies_get_an_answer_or_a_problem_from_the_same_workers(digits_
             assert response.status == 200 or response.getheader("content-type") == "application/problem+json"
             assert b"Traceback" not in text
         connection.close()
-        assert web.workers() == workers
-        for pid in workers:
+        assert workers <= web.workers()
+        for pid in web.workers():
             peak = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
             assert int(peak.split()[1]) < MEMORY_MIB * 1024
         assert web.ask(body=ONE).status == 200

@@ -72,7 +72,8 @@ class Backend:
         if version is None and label is None:
             self.usable()
             if self._settings.canary_percent and random.random() * 100 < self._settings.canary_percent:
-                key = (self.state.labels.get(CANARY), None)
+                canary = self.state.labels.get(CANARY)
+                key = (canary if canary in self.state.versions else None, None)
         self.circuit.check()
         return self.coalescer.submit(Asked(images, deadline, key, request_id, traceparent))
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from digits import contract as c
-from digits.client import Prediction
+from digits.client import BATCH, Prediction
 from digits.errors import Overloaded
 
 Key = tuple[int | None, str | None]
@@ -52,11 +52,11 @@ Send = Callable[[Sequence[Asked]], "Future[Prediction]"]
 class Coalescer:
     """Joins requests into calls.
 
-    in_flight: calls under way at once; max_rows: images in one call; max_waiting: images in the queue, beyond which
+    in_flight: calls under way at once; max_rows: images joined into one call; max_waiting: images in the queue, beyond which
     Overloaded is raised at once.  Thread-safe.
     """
 
-    def __init__(self, send: Send, in_flight: int = 1, max_rows: int = 64, max_waiting: int = 2048) -> None:
+    def __init__(self, send: Send, in_flight: int = 1, max_rows: int = BATCH, max_waiting: int = 2048) -> None:
         self._send = send
         self._free, self._max_rows, self._max_waiting = in_flight, max_rows, max_waiting
         self._queue: deque[Asked] = deque()

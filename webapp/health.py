@@ -25,14 +25,17 @@ def livez() -> dict[str, Any]:
 
 @blueprint.get("/readyz")
 def readyz() -> tuple[dict[str, Any], int]:
-    """The contract's model gave an answer within the last seconds, and this process is not about to end."""
+    """The contract's model answered every worker within the last seconds, and this process is not about to end."""
     backend: Backend = current_app.extensions["backend"]
+    counted: Metrics = current_app.extensions["metrics"]
     refused = {str(number): why for number, why in backend.state.refused.items()}
     try:
         version = backend.usable()
         backend.circuit.check()
         fresh = time.monotonic() - backend.watch.answered_at < FRESH_S
         why = backend.state.trouble or ("" if fresh else "no version has answered lately")
+        if not why and not counted.everybody_ready():
+            why = "another worker of this gateway is not ready yet"
     except DigitsError as exc:
         why = str(exc)
     if current_app.extensions.get("draining"):

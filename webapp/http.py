@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 MAX_URL = 4096
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 16_384
+MAX_FRAMING, FRAMING_A_BYTE = 32_768, 8
+"""Bytes of a request that are no body, and as many more for each that is: endless headers, and chunks of nearly nothing."""
 MAX_PIPELINED = 8
 MAX_BUFFERED = 67_108_864
-"""Bytes of unfinished bodies that a worker keeps altogether."""
+"""Bytes of bodies that a worker keeps altogether before it takes their requests."""
 IDLE_S = 75.0
 """A connection without a request is closed after this; longer than the usual proxy's 60 s, so that it never loses the race."""
 LINGER_S = 2.0
@@ -57,8 +59,10 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._header_bytes = 0
         self._queue: deque[Request] = deque()
+        self._framing = 0
         self._closing = False
         self._paused = False
+        self._ended = False
         self.busy = False
         self.client = ""
         self.due = 0.0
@@ -78,31 +82,40 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget; an answer under way is dropped."""
         self._hall.connections.discard(self)
-        self._hall.buffered -= self._request.length
+        self._hall.buffered -= self._request.length + sum(len(request.body) for request in self._queue)
         self._transport, self._request = None, Request()
         self._queue.clear()
 
     def data_received(self, data: bytes) -> None:
         """Parse."""
-        if self._closing:
-            return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._closing = True
-        except httptools.HttpParserError as exc:
-            if not self._closing:
-                cause = exc.__context__
-                self.refuse(cause if isinstance(cause, Refused) else Refused(400, "Bad request", "That is not HTTP."))
+        request, body = self._request, self._request.length
+        while data and not self._closing:
+            try:
+                self._parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as exc:
+                if self._upgrading:
+                    data = self._without_upgrade() + data[exc.args[0] :]
+                else:
+                    self._closing = True
+            except httptools.HttpParserError as exc:
+                if not self._closing:
+                    cause = exc.__context__
+                    self.refuse(cause if isinstance(cause, Refused) else Refused(400, "Bad request", "That is not HTTP."))
+        if self._request is request and not self._closing:  # all of it belongs to one request, still unfinished
+            self._framing += len(data) - (request.length - body)
+            if self._framing > MAX_FRAMING + FRAMING_A_BYTE * request.length:
+                self.refuse(_too_much_head())
 
     def pause_writing(self) -> None:
         """The client does not read its answer: it has as long as for sending."""
         self._paused = True
-        self.due = time.monotonic() + self._hall.settings.read_timeout_s
+        self._wait()
 
     def resume_writing(self) -> None:
         """It does."""
         self._paused = False
+        self._wait()
 
     # -- httptools --------------------------------------------------------------------------------
 
@@ -110,7 +123,7 @@ class Connection(asyncio.Protocol):
         """The first byte of a request."""
         self._request = Request()
         self._parts = []
-        self._header_bytes = 0
+        self._header_bytes = self._framing = 0
         if not self.busy:
             self.due = time.monotonic() + self._hall.settings.read_timeout_s
 
@@ -126,9 +139,7 @@ class Connection(asyncio.Protocol):
         headers.append((name.lower(), value))
         self._header_bytes += len(name) + len(value)
         if len(headers) > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
-            raise Refused(
-                431, "Headers too large", f"wanted at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES:,} bytes together"
-            )
+            raise _too_much_head()
 
     def on_headers_complete(self) -> None:
         """Everything but the body is here."""
@@ -136,12 +147,16 @@ class Connection(asyncio.Protocol):
         request.method = self._parser.get_method().decode("latin-1")
         request.keep_alive = self._parser.should_keep_alive()
         request.version = self._parser.get_http_version()
+        if self._upgrading:
+            return
+        go_on = False
         for name, value in request.headers:
             if name == b"content-length" and int(value) > self._hall.settings.max_body_bytes:
                 self._too_large(int(value))
                 return
-            if name == b"expect" and value.lower() == b"100-continue" and self._transport is not None:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            go_on |= name == b"expect" and value.lower() == b"100-continue"
+        if go_on and request.version == "1.1" and not self.busy and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -157,13 +172,26 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The whole request is here."""
-        if self._closing:
+        if self._closing or self._upgrading:
             return
         request = self._request
-        self._hall.buffered -= request.length
         request.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts, self._request = [], Request()
         self._accept(request)
+
+    @property
+    def _upgrading(self) -> bool:
+        """Whether the parser takes an offer of another protocol, such as curl's h2c, for the end of HTTP."""
+        upgrading: bool = self._request.method != "CONNECT" and self._parser.should_upgrade()
+        return upgrading
+
+    def _without_upgrade(self) -> bytes:
+        """The head just read without that offer, for a parser that goes on to the body."""
+        request = self._request
+        self._parser = httptools.HttpRequestParser(self)
+        first = request.method.encode() + b" " + request.url + b" HTTP/" + request.version.encode()
+        lines = [first, *(name + b": " + value for name, value in request.headers if name != b"upgrade")]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
     # -- to and from the hall ---------------------------------------------------------------------
 
@@ -184,7 +212,15 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
             return
         self.busy = True
+        self._take(request)
+
+    def _take(self, request: Request) -> None:
+        self._hall.buffered -= len(request.body)
         self._hall.take(self, request)
+
+    def _take_next(self) -> None:
+        if self._queue:
+            self._take(self._queue.popleft())
 
     def answer(self, request: Request, head: bytes, body: bytes) -> None:
         """Write a whole answer; head lacks only its last lines.  Then take the next request, or close."""
@@ -192,16 +228,17 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        keep = request.keep_alive and not self._closing and not self._hall.draining
-        transport.write(head + (_GO_ON[request.version == "1.1"] if keep else _CLOSE) + body)
+        last = self._closing or self._hall.draining or (self._ended and not self._queue)
+        keep = request.keep_alive and not last
+        transport.write(head + self._hall.date + (_GO_ON[request.version == "1.1"] if keep else _CLOSE) + body)
         if not keep:
             self._close_gently()
             return
-        self.due = time.monotonic() + (self._hall.settings.read_timeout_s if self._request.url else IDLE_S)
+        self._wait()
         if self._queue:
             transport.resume_reading()
             self.busy = True
-            self._hall.take(self, self._queue.popleft())
+            asyncio.get_running_loop().call_soon(self._take_next)  # at once, a row of refusals would nest
 
     def refuse(self, refusal: Refused) -> None:
         """Answer a request that cannot be read, and close."""
@@ -216,7 +253,7 @@ class Connection(asyncio.Protocol):
         """Close a connection that has been given enough time."""
         if now < self.due or self._transport is None:
             return
-        if self._paused or self._closing:
+        if self._paused or (self._closing and not self.busy):
             self._transport.abort()
         elif not self.busy:
             if self._request.method or self._request.url or self._parts:
@@ -232,13 +269,20 @@ class Connection(asyncio.Protocol):
     def _close_gently(self) -> None:
         assert self._transport is not None
         self._closing = True
-        self.due = time.monotonic() + LINGER_S
+        self._wait()
         if self._transport.can_write_eof():
             self._transport.write_eof()
 
     def eof_received(self) -> bool:
         """The client sends no more; it may still read its answer."""
+        self._ended = True
         return self.busy
+
+    def _wait(self) -> None:
+        """Start the clock for what the client has to do next."""
+        slow_s = self._hall.settings.read_timeout_s
+        wait_s = slow_s if self._paused else LINGER_S if self._closing else slow_s if self._request.url else IDLE_S
+        self.due = time.monotonic() + wait_s
 
 
 class Refused(Exception):
@@ -247,3 +291,7 @@ class Refused(Exception):
     def __init__(self, status: int, title: str, detail: str) -> None:
         super().__init__(detail)
         self.status, self.title, self.detail = status, title, detail
+
+
+def _too_much_head() -> Refused:
+    return Refused(431, "Headers too large", f"wanted at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES:,} bytes together")

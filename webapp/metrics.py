@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -52,6 +53,7 @@ class Metrics:
         self._mismatch = Gauge(
             "digits_contract_mismatch", "Versions served that do not keep the contract", multiprocess_mode="livemax", **at
         )
+        self._ready = Gauge("digits_ready", "1 while every worker would answer a drawing", multiprocess_mode="livemin", **at)
         self._shown: set[int] = set()
         # labels() takes longer than counting: the children are looked up once
         self._requests_of = lru_cache(256)(self._requests.labels)
@@ -100,12 +102,21 @@ class Metrics:
     def seen(self, state: State, circuit_open: bool) -> None:
         """What the version watch found."""
         self._circuit.set(circuit_open)
+        self._ready.set(not state.trouble and not circuit_open and bool(state.versions))
         self._mismatch.set(len(state.refused))
         for number in self._shown - set(state.versions):
             self._version.labels(str(number)).set(0)
         for number in state.versions:
             self._version.labels(str(number)).set(1)
         self._shown = set(state.versions)
+
+    def everybody_ready(self) -> bool:
+        """Whether every worker's last look at the model server found it well."""
+        if DIRECTORY not in os.environ:
+            return True
+        files = Path(os.environ[DIRECTORY]).glob("gauge_livemin_*.db")
+        gauges = MultiProcessCollector.merge([str(file) for file in files])  # type: ignore[no-untyped-call]
+        return all(sample.value for gauge in gauges for sample in gauge.samples)
 
     def text(self) -> bytes:
         """All of it in Prometheus's text format."""

@@ -35,13 +35,15 @@ def _predict(settings: WebSettings) -> dict[str, Any]:
     image = {"type": "string", "description": "a data URL, or base64"}
     form = {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}, "required": ["image"]}
     one = {"type": "object", "properties": {"image": image}, "required": ["image"]}
-    many = {
-        "type": "object",
-        "properties": {"images": {"type": "array", "items": image, "minItems": 1, "maxItems": MAX_ITEMS}},
-        "required": ["images"],
-    }
+    images = {"type": "array", "items": {"oneOf": [image, one]}, "minItems": 1, "maxItems": MAX_ITEMS}
+    many = {"type": "object", "properties": {"images": images}, "required": ["images"]}
     binary: dict[str, Any] = {}
-    by_status: dict[int, set[str]] = {429: {"Too many requests"}, 408: {"Too slow"}, 431: {"Headers too large"}}
+    by_status: dict[int, set[str]] = {
+        408: {"Too slow"},
+        414: {"Address too long"},
+        429: {"Too many requests"},
+        431: {"Headers too large"},
+    }
     for kind in _PREDICT_ERRORS:
         problem = problems.TABLE[kind]
         by_status.setdefault(problem.status, set()).add(problem.title)
@@ -58,7 +60,7 @@ def _predict(settings: WebSettings) -> dict[str, Any]:
             "required": True,
             "content": {
                 **{kind: {"schema": binary} for kind in _IMAGES},
-                "application/json": {"schema": {"oneOf": [one, many]}},
+                "application/json": {"schema": {"oneOf": [one, many, images]}},
                 "multipart/form-data": {"schema": form},
                 "application/octet-stream": {
                     "schema": {**binary, "description": f"uint8 [N, {c.IMAGE_PX}, {c.IMAGE_PX}], or .npy"}

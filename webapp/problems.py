@@ -79,17 +79,16 @@ def printable(text: str) -> str:
     return shown if len(shown) <= DETAIL_CHARS else shown[:DETAIL_CHARS] + "…"
 
 
-def new_id() -> str:
-    """A request id."""
-    return uuid.uuid4().hex
+def plain_or_new(sent: str) -> str:
+    """The request id that a caller sent, if it is a plain one; else a new one."""
+    plain = 0 < len(sent) <= 64 and sent.isascii() and all(ch.isalnum() or ch in "-_." for ch in sent)
+    return sent if plain else uuid.uuid4().hex
 
 
 def request_id() -> str:
     """This request's id, the caller's own if it sent a plain one."""
     if "request_id" not in g:
-        sent = request.headers.get("X-Request-Id", "")
-        plain = 0 < len(sent) <= 64 and sent.isascii() and all(ch.isalnum() or ch in "-_." for ch in sent)
-        g.request_id = sent if plain else new_id()
+        g.request_id = plain_or_new(request.headers.get("X-Request-Id", ""))
     return str(g.request_id)
 
 

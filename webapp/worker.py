@@ -13,17 +13,19 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from email.utils import formatdate
 from typing import Any
 
 from flask import Flask, Response
 from gunicorn.workers.base import Worker as GunicornWorker
 
 from digits.settings import WebSettings
-from webapp import later, problems, wsgi
+from webapp import cors, later, pages, problems, wsgi
 from webapp.backend import Backend
 from webapp.http import Connection, Refused, Request
 from webapp.inputs import is_small
@@ -35,7 +37,7 @@ TURN_S = 0.002
 """Work this long between two looks at the sockets: refusals stay quick under load."""
 HOLD_S = 0.012
 """Requests that came together are read together for at most so long before the first of them is sent."""
-TICK_S = 0.05
+TICK_S, SHORTEST_TICK_S = 0.05, 0.001
 HEARTBEAT_S = 1.0
 FIRST_LOOK_S = 2.0
 SHARE_S, SHARE_AT_MOST_S = 0.0003, 0.01
@@ -51,8 +53,11 @@ class Hall:
         self.connections: set[Connection] = set()
         self.draining = False
         self.buffered = 0
+        self.date = b""
+        """The header, for every answer."""
         self.accepting: set[asyncio.Task[Any]] = set()
-        self._app, self._loop = app, loop
+        self._app, self._loop, self._thread = app, loop, threading.get_ident()
+        self._origins = cors.allowed(self.settings.cors_origins)
         self._backend: Backend = app.extensions["backend"]
         self._metrics: Metrics = app.extensions["metrics"]
         self._records: Records = app.extensions["records"]
@@ -82,7 +87,7 @@ class Hall:
             if self.in_work >= self.settings.max_waiting:
                 self._shed(connection, request, "queue", Refused(503, "Busy", BUSY))
                 return
-            if is_small(request.body):
+            if is_small(request.body, environ.get("CONTENT_TYPE", "")):
                 self._jobs.append((connection, request, environ))
                 if not self._turning:
                     self._turning = True
@@ -97,10 +102,14 @@ class Hall:
 
     def refuse(self, connection: Connection, request: Request, refusal: Refused) -> None:
         """Answer with a problem without asking the application."""
-        request_id = problems.new_id()
+        headers = dict(request.headers)
+        request_id = problems.plain_or_new(headers.get(b"x-request-id", b"").decode("latin-1"))
         problem = problems.Problem(refusal.status, refusal.title, refusal.detail, 1 if refusal.status in (429, 503) else None)
         response = problems.response(problem, refusal.detail, request_id)
-        connection.answer(request, *wsgi.serialised(response))
+        pages.protect(response, request_id)
+        cors.share(response, self._origins, headers.get(b"origin", b"").decode("latin-1"))
+        head, body = wsgi.serialised(response)
+        connection.answer(request, head, b"" if request.method == "HEAD" else body)
         self._records.answered(
             request.method, request.url.decode("latin-1"), "refused", refusal.status, 0.0, request_id, {"why": refusal.title}
         )
@@ -152,10 +161,16 @@ class Hall:
         entry = (connection, request, outcome)
         self._open.add(entry)
         assert outcome.future is not None
-        outcome.future.add_done_callback(lambda _: self._done(entry))
+        outcome.future.add_done_callback(lambda _: self._in_loop(entry))
+
+    def _in_loop(self, entry: tuple[Connection, Request, later.Slot]) -> None:
+        """A future is done: mostly in the loop's thread, but an answer without an RPC may come from any."""
+        if threading.get_ident() == self._thread:
+            self._done(entry)
+        else:
+            self._loop.call_soon_threadsafe(self._done, entry)
 
     def _done(self, entry: tuple[Connection, Request, later.Slot]) -> None:
-        """A future is done: mostly in the loop's thread, but an answer without an RPC may come from any."""
         connection, request, slot = entry
         self._open.discard(entry)
         assert slot.finish is not None
@@ -165,9 +180,10 @@ class Hall:
 
     # -- time -------------------------------------------------------------------------------------
 
-    def tick(self) -> None:
-        """Look after the clocks: late answers, slow clients, the log, the gauges."""
+    def tick(self) -> float:
+        """Look after the clocks: late answers, slow clients, the log, the gauges.  Returns the time to the next, in s."""
         now = time.monotonic()
+        self.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
         for entry in [entry for entry in self._open if entry[2].deadline <= now]:
             future = entry[2].future
             assert future is not None
@@ -176,6 +192,7 @@ class Hall:
             connection.patience(now)
         self._metrics.in_flight(self.in_work)
         self._records.flush()
+        return min((max(entry[2].deadline - now, SHORTEST_TICK_S) for entry in self._open), default=TICK_S)
 
     def drain(self) -> None:
         """Take no more: idle connections are closed, the others after their answer."""
@@ -215,13 +232,13 @@ class Worker(GunicornWorker):  # type: ignore[misc]
             loop.add_reader(listener.fileno(), self._accept, loop, listener.sock, hall)
         beat = 0.0
         while not ending.is_set():
-            hall.tick()
+            rest_s = min(hall.tick(), TICK_S)
             if time.monotonic() - beat > HEARTBEAT_S:
                 beat = time.monotonic()
                 self.notify()
                 if os.getppid() != self.ppid:  # gunicorn is gone
                     break
-            await _sleep(ending, TICK_S)
+            await _sleep(ending, rest_s)
         app.extensions["draining"] = True
         hall.drain()
         for listener in self.sockets:

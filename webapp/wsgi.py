@@ -17,7 +17,7 @@ from webapp.inputs import BODY
 from webapp.records import ARRIVED
 
 Answer = tuple[bytes, bytes]
-"""Head without its last lines, and body."""
+"""Head without its last lines, the date among them, and body."""
 _REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
 
@@ -65,7 +65,7 @@ def call(app: Flask, environ: dict[str, Any]) -> Answer:
     head: list[str] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        head[:] = [f"HTTP/1.1 {status}\r\n", *(f"{name}: {value}\r\n" for name, value in headers)]
+        head[:] = [f"HTTP/1.1 {status}\r\n", *(f"{name}: {value}\r\n" for name, value in headers if name != "Date")]
         return None
 
     parts: Iterable[bytes] = app(environ, start_response)

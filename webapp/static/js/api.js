@@ -6,6 +6,7 @@
  * @property {number} confidence
  * @property {boolean} sure
  * @property {string} sentence
+ * @property {string} [note]  what makes it no single digit; the sentence then says what to do
  * @property {number[]} probabilities
  * @property {string} image  data URL of the 28×28 that the model saw
  * @property {{name: string, version: number}} model
@@ -33,7 +34,10 @@ export async function ask(picture) {
       headers: { "Content-Type": picture.type || "application/octet-stream" },
       signal: AbortSignal.timeout(PATIENCE_MS),
     });
-    if (PASSING.has(response.status)) return { kind: "away", wait_ms: 1000 * Number(response.headers.get("Retry-After") ?? 0) };
+    if (PASSING.has(response.status)) {
+      const seconds = Number(response.headers.get("Retry-After")) || 0; // a proxy may send a date
+      return { kind: "away", wait_ms: 1000 * seconds };
+    }
     const body = await response.json();
     if (!response.ok) return { kind: "refused", sentence: body.sentence };
     return { kind: "answer", answer: body, took_ms: performance.now() - sent };

@@ -56,6 +56,7 @@ export class Asker {
       const picture = await sendable(this.drawing.items);
       const encode = performance.now() - began;
       const reply = await ask(picture);
+      if (this.drawing.isBlank) return; // cleared meanwhile: there is nothing to say
       if (reply.kind === "away") {
         this.listener.away();
         await this.#pause(Math.max(wait, reply.wait_ms));

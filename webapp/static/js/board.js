@@ -42,7 +42,7 @@ export class Board {
   /** @param {number} pixels */
   #resize(pixels) {
     const size = Math.max(1, Math.round(pixels));
-    if (this.canvas.width === size && this.canvas.height === size) return;
+    if (this.#settled.width === size && this.#settled.height === size) return;
     for (const canvas of [this.canvas, this.#settled]) canvas.width = canvas.height = size;
     this.#stale = true;
     this.#paint(); // at once: a resized canvas is blank

@@ -9,30 +9,36 @@ export function codePanel() {
   const choices = /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll('input[name="language"]'));
   /** @type {import("./asker.js").Shown | null} */
   let latest = null;
+  /** @type {import("./requests.js").Parts | null}  made beforehand: some browsers let only the click itself copy */
+  let known = null;
 
   const chosen = () => [...choices].find((choice) => choice.checked)?.value ?? "curl";
 
-  async function whole() {
-    return latest ? WRITERS[chosen()](await parts(latest)) : "";
-  }
+  const whole = () => (known ? WRITERS[chosen()](known) : "");
 
-  async function show() {
-    if (latest) code.textContent = abridged(await whole());
+  function show() {
+    if (known) code.textContent = abridged(whole());
   }
 
   choices.forEach((choice) => choice.addEventListener("change", show));
   copy.addEventListener("click", async () => {
     try {
-      await navigator.clipboard.writeText(await whole());
+      await navigator.clipboard.writeText(whole());
       copied.textContent = "Copied.";
     } catch {
-      copied.textContent = "The browser does not allow it.";
+      // not without https: the reader can, once it stands there in full
+      code.textContent = whole();
+      getSelection()?.selectAllChildren(code);
+      copied.textContent = "Marked: copy it with Ctrl-C.";
     }
     setTimeout(() => (copied.textContent = ""), 2500);
   });
 
-  return (shown) => {
+  return async (shown) => {
     latest = shown;
+    const made = await parts(shown);
+    if (shown !== latest) return; // a later answer has come
+    known = made;
     copy.disabled = false;
     show();
   };

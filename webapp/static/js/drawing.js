@@ -11,7 +11,7 @@ export const MOST_STEPS = 200;
 
 let ids = 0;
 
-/** Changes are told by a "change" event; a new tool by "tool". */
+/** Changes are told by a "change" event; a new tool, or a brush put down, by "tool". */
 export class Drawing extends EventTarget {
   /** @type {Step[]}  the first is always a sheet */
   #steps = [{ kind: "sheet", id: ++ids, items: [] }];
@@ -40,6 +40,11 @@ export class Drawing extends EventTarget {
     return [...sheet.items, .../** @type {Item[]} */ (this.#steps.slice(at + 1))];
   }
 
+  /** Nothing was ever put on this sheet, nor is just being put there. */
+  get isUntouched() {
+    return !this.live && this.items.length === 0;
+  }
+
   get isBlank() {
     return !this.items.some((item) => item.kind === "picture" || !item.erases);
   }
@@ -52,9 +57,21 @@ export class Drawing extends EventTarget {
     return this.#undone.length > 0;
   }
 
-  /** @param {Item} item */
-  add(item) {
-    this.#do(item);
+  /**
+   * Put the brush down: the stroke is a step once it is lifted.
+   * @param {import("./strokes.js").Point} point
+   * @param {boolean} [erases]
+   */
+  begin(point, erases = this.erasing) {
+    this.live = { kind: "stroke", erases, width: this.width, points: [point] };
+    this.dispatchEvent(new Event("tool"));
+  }
+
+  /** Lift the brush. */
+  end() {
+    const stroke = this.live;
+    this.live = null;
+    if (stroke) this.#do(stroke);
   }
 
   clear() {

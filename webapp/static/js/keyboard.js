@@ -30,15 +30,13 @@ export function drawByKeyboard(board, cursor, tell, predict) {
   function lift() {
     if (!down) return;
     down = false;
-    const stroke = drawing.live;
-    drawing.live = null;
-    if (stroke) drawing.add(stroke);
+    drawing.end();
   }
 
   function press() {
     if (drawing.live) return; // a pointer is drawing
     down = true;
-    drawing.live = { kind: "stroke", erases: drawing.erasing, width: drawing.width, points: [[x, y, 0.5]] };
+    drawing.begin([x, y, 0.5]);
     board.show();
   }
 
@@ -88,12 +86,15 @@ export function drawByKeyboard(board, cursor, tell, predict) {
     show();
   });
   canvas.addEventListener("keyup", (event) => held.delete(event.key));
-  canvas.addEventListener("pointerdown", () => (cursor.hidden = true));
-  canvas.addEventListener("blur", () => {
+
+  function leave() {
     held.clear();
     lift();
     cursor.hidden = true;
-  });
+  }
+
+  canvas.addEventListener("blur", leave);
+  canvas.addEventListener("pointerdown", leave, { capture: true }); // before the pointer puts its own brush down
 }
 
 /**

@@ -34,7 +34,7 @@ export function drawByPointer(board) {
       // the pointer is gone already, or was never there but in a script
     }
     box = canvas.getBoundingClientRect();
-    drawing.live = { kind: "stroke", erases: drawing.erasing || turned, width: drawing.width, points: [at(event)] };
+    drawing.begin(at(event), drawing.erasing || turned);
     board.show();
   }
 
@@ -58,9 +58,7 @@ export function drawByPointer(board) {
   function up(event) {
     if (event.pointerId !== pointer) return;
     pointer = null;
-    const stroke = drawing.live;
-    drawing.live = null;
-    if (stroke) drawing.add(stroke);
+    drawing.end();
   }
 
   canvas.addEventListener("pointerdown", down);

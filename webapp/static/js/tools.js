@@ -20,7 +20,7 @@ export function tools(drawing) {
     // aria-disabled, not disabled: a button that was just pressed keeps the focus; clearing a clear sheet does no harm
     undo.setAttribute("aria-disabled", String(!drawing.canUndo));
     redo.setAttribute("aria-disabled", String(!drawing.canRedo));
-    hint?.classList.toggle("gone", drawing.items.length > 0);
+    hint?.classList.toggle("gone", !drawing.isUntouched);
   }
 
   drawing.addEventListener("change", show);

@@ -26,7 +26,8 @@ export class View {
   /** @param {import("./api.js").Answer} answer */
   show(answer) {
     const mood = answer.sure ? "sure" : "unsure";
-    this.#say(mood, String(answer.digit), answer.sentence, howSure(answer), answer.sure ? "" : ADVICE);
+    const [sentence, advice] = answer.note ? parted(answer.sentence) : [answer.sentence, answer.sure ? "" : ADVICE];
+    this.#say(mood, String(answer.digit), sentence, howSure(answer), advice);
     this.#share(answer.probabilities);
     this.seen.src = answer.image;
     this.seen.hidden = false;
@@ -34,14 +35,15 @@ export class View {
 
   /** @param {string} sentence */
   refuse(sentence) {
-    this.#say("quiet", "", sentence, "", "");
+    this.#say("quiet", "", ...parted(sentence), "");
     this.#share([]);
     this.seen.hidden = true;
   }
 
   /** The last answer stays in view; it is only the words that change. */
   away() {
-    this.#say("away", "", "The reader is away for a moment.", "Your drawing is safe. The answer comes by itself.", "");
+    const sentence = navigator.onLine ? "The reader is away for a moment." : "You are offline.";
+    this.#say("away", "", sentence, "Your drawing is safe. The answer comes by itself.", "");
   }
 
   /** @param {boolean} on */
@@ -75,6 +77,16 @@ export class View {
       share.textContent = probabilities.length ? percent(value) : "";
     });
   }
+}
+
+/**
+ * What is the matter, and what to do about it.
+ * @param {string} text  one or two sentences
+ * @returns {[string, string]}
+ */
+function parted(text) {
+  const [, matter, remedy] = /^(.*?\.) (.*)$/.exec(text) ?? ["", text, ""];
+  return [matter, remedy];
 }
 
 /** @param {import("./api.js").Answer} answer */

@@ -1,0 +1,155 @@
+"""The gateway's own HTTP: what clients do on the wire, and what they must not be able to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from digits.settings import WebSettings
+from tests.conftest import Server
+from tests.gateway import ONE, SEVEN, Gateway, encoded, gateway
+from webapp.http import Connection
+from webapp.inputs import is_small
+
+
+@pytest.fixture(scope="module")
+def web(digits_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("gateway")
+    with gateway(folder, digits_server.target, web_workers=1, read_timeout_s=8) as running:
+        yield running
+
+
+def post(body: bytes, *headers: str, path: str = "/api/predict", version: str = "1.1") -> bytes:
+    lines = (f"POST {path} HTTP/{version}", "Host: x", f"Content-Length: {len(body)}", *headers)
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def told(web: Gateway, sent: bytes, wait_s: float = 1.5, half_close: bool = False) -> tuple[bytes, bool]:
+    """What comes back within wait_s, and whether the gateway closed the connection then."""
+    got = b""
+    with socket.create_connection(("127.0.0.1", web.port)) as raw:
+        raw.settimeout(wait_s)
+        raw.sendall(sent)
+        if half_close:
+            raw.shutdown(socket.SHUT_WR)
+        try:
+            while piece := raw.recv(65536):
+                got += piece
+        except TimeoutError:
+            return got, False
+    return got, True
+
+
+def test_a_header_that_never_ends_is_refused_while_it_comes(web: Gateway) -> None:
+    for sent in (
+        b"GET / HTTP/1.1\r\nA: " + b"b" * 600_000,
+        post(b"", "Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"") + b"0\r\nA: " + b"b" * 600_000,
+    ):
+        got, closed = told(web, sent)
+        assert got.startswith(b"HTTP/1.1 431 ")
+        assert closed
+
+
+def test_an_offer_of_another_protocol_is_passed_over(web: Gateway) -> None:
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__")
+    got, closed = told(web, post(ONE, *offer) + post(SEVEN, *offer) + b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert got.count(b"HTTP/1.1 200 ") == 3
+    assert got.index(b'{"digit": 1') < got.index(b'{"digit": 7') < got.index(b'{"status":"alive"}')
+    assert not closed
+
+
+def test_a_client_is_told_to_go_on_only_where_its_body_is_wanted(web: Gateway) -> None:
+    expect = "Expect: 100-continue"
+    assert told(web, post(ONE, expect))[0].startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
+    assert told(web, post(ONE, expect, version="1.0"))[0].startswith(b"HTTP/1.1 200 ")
+    huge = b"POST /api/predict HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n"
+    assert told(web, huge, 4)[0].startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_client_that_has_said_all_gets_its_answer_and_the_end(web: Gateway) -> None:
+    got, closed = told(web, post(ONE), 5, half_close=True)
+    assert got.startswith(b"HTTP/1.1 200 ")
+    assert closed
+
+
+def test_every_answer_has_one_date(web: Gateway) -> None:
+    page = web.ask("/").body.decode()
+    style = page.partition('rel="stylesheet" href="')[2].partition('"')[0]
+    for path in ("/livez", style):
+        got, _ = told(web, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        assert got.partition(b"\r\n\r\n")[0].lower().count(b"\r\ndate: ") == 1
+
+
+def test_a_long_answer_waits_for_a_client_that_is_slow_to_fetch_it(web: Gateway) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1024, 28, 28), np.uint8)
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.settimeout(20)
+        raw.connect(("127.0.0.1", web.port))
+        raw.sendall(post(noise.tobytes(), "Content-Type: application/octet-stream", "Connection: close"))
+        time.sleep(4)
+        got = b""
+        while piece := raw.recv(65536):
+            got += piece
+    assert len(json.loads(got.partition(b"\r\n\r\n")[2])["results"]) == 1024
+
+
+def test_a_long_row_of_refusals_is_answered_one_by_one_with_every_header(digits_server: Server, tmp_path: Path) -> None:
+    origin = "https://friend.example"
+    with gateway(tmp_path, digits_server.target, web_workers=1, rate_limit=1, cors_origins=origin) as web:
+        workers = web.workers()
+        got, _ = told(web, post(b"", f"Origin: {origin}", "X-Request-Id: row-1") * 1500, 3)
+        assert got.count(b"HTTP/1.1 429 ") > 1400
+        assert got.count(b"HTTP/1.1 ") == 1500
+        head, _, body = got[got.rindex(b"HTTP/1.1 429 ") :].decode().partition("\r\n\r\n")
+        assert json.loads(body)["request_id"] == "row-1"
+        headers = head.lower().split("\r\n")
+        wanted = ("x-request-id: row-1", f"access-control-allow-origin: {origin}", "x-content-type-options: nosniff")
+        assert set(wanted) < set(headers)
+        assert web.workers() == workers
+        assert "Traceback" not in web.log.read_text()
+
+
+class Wire(asyncio.Transport):
+    """A transport that takes everything and says nothing."""
+
+    def write(self, data: Any) -> None:
+        """Drop it."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Nobody knows."""
+        return default
+
+
+def test_bodies_that_wait_behind_others_count_as_kept() -> None:
+    taken: list[Any] = []
+    hall: Any = SimpleNamespace(settings=WebSettings(), connections=set(), buffered=0, take=lambda _, one: taken.append(one))
+    connection = Connection(hall)
+    connection.connection_made(Wire())
+    connection.data_received(post(bytes(100)) + post(bytes(1000)) * 5)
+    assert len(taken) == 1
+    assert hall.buffered == 5000
+    connection.connection_lost(None)
+    assert hall.buffered == 0
+
+
+def test_the_event_loop_itself_answers_only_what_is_quick() -> None:
+    from PIL import Image
+
+    assert is_small(ONE, "image/png")
+    assert is_small(bytes(784), "application/octet-stream")
+    large = encoded(Image.new("1", (4000, 4000), 1))
+    assert len(large) < 20_000
+    assert not is_small(large, "image/png")
+    assert not is_small(ONE[:33] + large[8:], "image/png")  # the second header is the one that counts
+    for body, kind in ((b'{"image": "iVBO"}', "application/json"), (b"--x", "multipart/form-data"), (ONE[:1] + b"x", "")):
+        assert not is_small(body, kind)
