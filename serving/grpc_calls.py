@@ -3,7 +3,7 @@
 grpcio's two public servers hand every call from thread to thread: measured on two cores with an
 empty handler, `grpc.server` costs 520 µs of CPU a call and `grpc.aio` 230 to 370, this loop 75.
 It uses what they themselves are built on, `grpc._cython.cygrpc`, which is not a public API: the
-versions are locked, this file alone knows it, and tests/test_serving_grpc_calls.py covers it.
+versions are locked, this file alone knows it, and every test of the server goes through it.
 
 Threads take turns: one waits for the next event; whoever gets a request works on it where it is,
 while another takes over the waiting.  A reply may be sent from any thread.

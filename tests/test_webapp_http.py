@@ -81,6 +81,20 @@ def test_a_client_that_has_said_all_gets_its_answer_and_the_end(web: Gateway) ->
     assert closed
 
 
+def test_a_crowd_of_new_clients_is_let_in_at_once(web: Gateway) -> None:
+    began = time.monotonic()
+    crowd = [socket.create_connection(("127.0.0.1", web.port)) for _ in range(250)]
+    for one in crowd:
+        one.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    for one in crowd:
+        one.settimeout(5)
+        assert one.recv(4096).startswith(b"HTTP/1.1 200 ")
+    took = time.monotonic() - began
+    for one in crowd:
+        one.close()
+    assert took < 1.5
+
+
 def test_every_answer_has_one_date(web: Gateway) -> None:
     page = web.ask("/").body.decode()
     style = page.partition('rel="stylesheet" href="')[2].partition('"')[0]

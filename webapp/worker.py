@@ -41,7 +41,9 @@ TICK_S, SHORTEST_TICK_S = 0.05, 0.001
 HEARTBEAT_S = 1.0
 FIRST_LOOK_S = 2.0
 SHARE_S, SHARE_AT_MOST_S = 0.0003, 0.01
-"""A worker leaves a new connection to the others for so long for each of its own."""
+"""A worker leaves new connections to the others for so long for each of its own ..."""
+SHARE_OF = 8
+"""... and then takes one for each so many, and one more: a crowd must not wait for its turns."""
 BUSY = "Too many drawings at once. Please try again in a moment."
 
 
@@ -253,7 +255,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]
         backend.close()
 
     def _accept(self, loop: asyncio.AbstractEventLoop, listener: socket.socket, hall: Hall) -> None:
-        """Take one connection, after a moment for each that is here already: so the workers share them out evenly."""
+        """Take connections, after a moment for each that is here already: so the workers share them out evenly."""
         loop.remove_reader(listener.fileno())
         loop.call_later(min(len(hall.connections) * SHARE_S, SHARE_AT_MOST_S), self._accept_now, loop, listener, hall)
 
@@ -261,18 +263,18 @@ class Worker(GunicornWorker):  # type: ignore[misc]
         if hall.draining:
             return
         loop.add_reader(listener.fileno(), self._accept, loop, listener, hall)
-        if len(hall.connections) >= self.cfg.worker_connections:
-            return
-        try:
-            sock, _ = listener.accept()
-        except OSError:  # another worker was quicker, or the client is gone, or there are no descriptors left
-            return
-        sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        task = loop.create_task(loop.connect_accepted_socket(lambda: Connection(hall), sock))
-        hall.accepting.add(task)
-        task.add_done_callback(hall.accepting.discard)
+        room = self.cfg.worker_connections - len(hall.connections) - len(hall.accepting)
+        for _ in range(min(1 + len(hall.connections) // SHARE_OF, room)):
+            try:
+                sock, _ = listener.accept()
+            except OSError:  # another worker was quicker, or the client is gone, or there are no descriptors left
+                return
+            sock.setblocking(False)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            task = loop.create_task(loop.connect_accepted_socket(lambda: Connection(hall), sock))
+            hall.accepting.add(task)
+            task.add_done_callback(hall.accepting.discard)
 
 
 async def _sleep(ending: asyncio.Event, seconds: float) -> None:

@@ -177,6 +177,32 @@ def test_a_tensor_that_contradicts_itself_does_not_parse(target: Any) -> None:
         assert target.refusal("Predict", ask("shift", x=proto)) == ("INVALID_ARGUMENT", "tensor parsing error: x")
 
 
+def test_an_empty_tensor_takes_any_content_and_any_other_dimensions(target: Any) -> None:
+    empty = tensor_pb2.TensorProto(dtype=1, tensor_content=b"abc")
+    for size in (2**62, 0, 2**62):
+        empty.tensor_shape.dim.add().size = size
+    answered = target.call("Predict", ask("types", "id_float", x=empty)).outputs["y"]
+    assert [dim.size for dim in answered.tensor_shape.dim] == [2**62, 0, 2**62]
+
+
+def test_dimensions_count_even_where_the_rank_is_said_to_be_unknown(target: Any) -> None:
+    tensor = floats([1.0, 2.0])
+    tensor.tensor_shape.unknown_rank = True
+    assert list(target.call("Predict", ask("types", "id_float", x=tensor)).outputs["y"].float_val) == [1.0, 2.0]
+
+
+def test_a_variant_is_another_dtype_and_a_resource_is_refused(target: Any) -> None:
+    variant, resource = (tensor_pb2.TensorProto(dtype=dtype) for dtype in (21, 20))
+    expected = ("INVALID_ARGUMENT", "Expects arg[0] to be float but variant is provided")
+    assert target.refusal("Predict", ask("types", "id_float", x=variant)) == expected
+    assert target.refusal("Predict", ask("types", "id_float", x=resource))[1].startswith("Invalid resource type hash code: 0(")
+
+
+def test_content_that_is_no_bool_does_not_parse(target: Any) -> None:
+    tensor = tensor_pb2.TensorProto(dtype=tf.bool.as_datatype_enum, tensor_content=b"\x07")
+    assert target.refusal("Predict", ask("types", "id_bool", x=tensor)) == ("INVALID_ARGUMENT", "tensor parsing error: x")
+
+
 def test_an_error_text_is_cut_at_1024_bytes(target: Any) -> None:
     _, text = target.refusal("Predict", ask("shift", "s" * 3000, x=[1.0]))
     assert len(text) == 1036

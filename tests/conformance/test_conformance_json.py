@@ -1,0 +1,102 @@
+"""JSON at the edges, as RapidJSON and TensorFlow Serving's conversions take it: numbers, repeated keys, base64, empty lists."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+TYPES = "/v1/models/types:predict"
+
+
+def error(answer: tuple[int, bytes, Any]) -> str:
+    """The text of a 400."""
+    status, body, _ = answer
+    assert status == 400, (status, body)
+    return str(json.loads(body)["error"])
+
+
+@pytest.mark.parametrize(
+    ("literal", "printed"),
+    [
+        ("2e308", "Infinity"),
+        ("-1.8e308", "-Infinity"),
+        ("1e23", "1e+23"),
+        ("6E23", "5.9999999999999995e+23"),
+        ("123456789012345678901234567890", "1.2345678901234566e+29"),
+        ("5e-324", "0.0"),
+        ("-1e-400", "-0.0"),
+        ("1e0000000005", "100000.0"),
+        ("-NaN", "NaN"),
+    ],
+)
+def test_doubles_are_read_the_fast_way(target: Any, literal: str, printed: str) -> None:
+    body = f'{{"signature_name": "id_double", "inputs": {literal}}}'
+    assert target.rest("POST", TYPES, body)[1] == f'{{\n    "outputs": {printed}\n}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("literal", "text"),
+    [
+        ("0e309", "Number too big to be stored in double."),
+        ("1" * 310, "Number too big to be stored in double."),
+        ("Infinit", "Invalid value."),
+    ],
+)
+def test_numbers_that_cannot_be_are_parse_errors(target: Any, literal: str, text: str) -> None:
+    assert error(target.rest("POST", TYPES, f'{{"inputs": {literal}}}')).startswith(f"JSON Parse error: {text} at offset: ")
+
+
+def test_every_value_of_a_repeated_key_must_do_and_the_first_ones_count(target: Any) -> None:
+    body = '{"signature_name": "id_float", "instances": [{"x": 1, "x": 2}, {"x": 3}]}'
+    assert target.post(TYPES, body) == (200, {"predictions": [1.0, 2.0]})
+    wrong = error(target.rest("POST", TYPES, '{"instances": [{"x": 1, "x": "a"}]}'))
+    assert wrong.startswith("Failed to process element: 0 key: x of 'instances' list. Error: INVALID_ARGUMENT: JSON Value: ")
+    body = '{"signature_name": "id_string", "instances": [{"b64": "YQ==", "b64": "YQ=="}]}'
+    assert error(target.rest("POST", TYPES, body)).endswith("JSON object: does not have named input: b64")
+
+
+def test_dots_pad_base64_too(target: Any) -> None:
+    assert target.post(TYPES, '{"signature_name": "id_string", "inputs": {"b64": "a2l3aQ.."}}') == (200, {"outputs": "kiwi"})
+
+
+@pytest.mark.parametrize("dtype", ["half", "bfloat16", "uint16", "complex64"])
+def test_an_empty_tensor_is_printed_whatever_its_dtype(target: Any, dtype: str) -> None:
+    body = {"signature_name": f"id_{dtype}", "instances": [[], []]}
+    assert target.post(TYPES, body) == (200, {"predictions": [[], []]})
+
+
+def test_base64_first_and_several_inputs_is_a_fault_of_one_of_them(target: Any) -> None:
+    text = error(target.rest("POST", TYPES, '{"signature_name": "several", "instances": [{"b64": "YQ=="}]}'))
+    assert "is not of expected type: float" in text or text.startswith("input size does not match signature: 1!=2 ")
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('{"context": 5}', "Example must be JSON object but got JSON Number"),
+        ('{"examples": [{"q": [1, {"b64": "*"}]}]}', "Unexpected element type in feature: q expecting type: int64"),
+        ('{"examples": [{"q": [1.5, 9223372036854775808]}]}', "Unexpected element type in feature: q expecting type: float"),
+        ('{"examples": [{"q": null, "q": 1}]}', "Feature: q has element with unexpected JSON type: Null"),
+    ],
+)
+def test_the_first_fault_of_examples_is_named(target: Any, body: str, text: str) -> None:
+    assert error(target.rest("POST", "/v1/models/half_plus_two:classify", body)) == text
+
+
+def test_a_feature_whose_name_is_not_utf8_is_one_that_nobody_asks_for(target: Any) -> None:
+    body = b'{"signature_name": "regress_x_to_y", "examples": [{"x": 1.0, "x": 2.0, "\xff": true}]}'
+    status, raw, _ = target.rest("POST", "/v1/models/half_plus_two:regress", body)
+    assert (status, json.loads(raw)) == (200, {"results": [3.0]})
+
+
+def test_a_version_of_any_length_is_read(target: Any) -> None:
+    assert target.rest("GET", f"/v1/models/shift/versions/{'9' * 5000}")[:2] == (400, b"")
+    assert target.rest("GET", f"/v1/models/shift/versions/{'0' * 5000}1")[0] == 200
+
+
+def test_an_offer_of_another_protocol_is_passed_over(target: Any) -> None:
+    headers = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMAAABkAAQCAAAAAAIAAAAA"}
+    status, raw, _ = target.rest("POST", TYPES, b'{"instances": [1]}', headers)  # what curl --http2 sends
+    assert (status, json.loads(raw)) == (200, {"predictions": [1.0]})
