@@ -46,7 +46,8 @@ def test_axe_finds_nothing(page: Any, site: str, path: str) -> None:
 def test_pages_are_silent_light_and_keep_to_their_origin(chromium: Any, site: str, path: str) -> None:
     context = chromium.new_context()
     page = context.new_page()
-    said, asked, weight = [], [], 0
+    said: list[str] = []
+    asked: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
