@@ -77,13 +77,16 @@ def start_server(folder: Path, flags: Sequence[str], grpc_port: int | None = Non
         )
     server = Server(process, *ports, log)
     channel = grpc.insecure_channel(server.target)
+    ask = channel.unary_unary("/tensorflow.serving.ModelService/GetModelStatus")
     until = time.monotonic() + START_S
     try:
         while True:
-            try:
-                grpc.channel_ready_future(channel).result(timeout=1)
+            try:  # not channel_ready_future: its thread may look at the channel once more after close()
+                ask(b"", timeout=1, wait_for_ready=True)
                 return server
-            except grpc.FutureTimeoutError:
+            except grpc.RpcError as exc:
+                if exc.code() not in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
+                    return server  # it names no model, and is told so
                 assert process.poll() is None, f"the server ended:\n{log.read_text(errors='replace')[-2000:]}"
                 assert time.monotonic() < until, f"the server did not answer within {START_S:.0f} s"
     finally:

@@ -176,6 +176,7 @@ def test_a_version_with_another_contract_is_refused_and_the_old_answers_stay(ser
             time.sleep(0.1)
         assert "contract" in refused["2"]
         assert web.ask(body=ONE).json["model"]["version"] == 1
+        time.sleep(1.5)  # one worker has looked and said so; by now the other has too
         assert web.ask("/api/predict?version=2", ONE).json["title"] == "Model does not fit"
         assert "digits_contract_mismatch 1.0" in web.ask("/metrics").body.decode()
 
