@@ -17,6 +17,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from digits.settings import WebSettings
 from tests.conftest import ROOT, free_port
 
 
@@ -40,6 +41,7 @@ class Gateway:
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    wanted: int  # workers
 
     def ask(
         self, path: str = "/api/predict", body: bytes | None = None, content_type: str = "",
@@ -56,9 +58,13 @@ class Gateway:
             connection.close()
 
     def workers(self) -> set[int]:
-        """Process ids of gunicorn's workers."""
-        folder = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return {int(one) for one in folder.read_text().split()}
+        """Process ids of gunicorn's workers, once all are forked: the first may be ready before that."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        until = time.monotonic() + 10
+        while len(found := {int(one) for one in children.read_text().split()}) < self.wanted:
+            assert time.monotonic() < until, f"{len(found)} workers of {self.wanted}"
+            time.sleep(0.02)
+        return found
 
     def wait_until_ready(self, timeout_s: float = 60) -> None:
         """Until /readyz says so."""
@@ -86,7 +92,7 @@ def gateway(folder: Path, target: str, ready: bool = True, **settings: object) -
             cwd=ROOT, stdout=out, stderr=out,
             env={**os.environ, "DIGITS_MODEL_TARGET": target, "DIGITS_WEB_PORT": str(port), **environment},
         )  # fmt: skip
-    running = Gateway(process, port, log)
+    running = Gateway(process, port, log, int(str(settings.get("web_workers", WebSettings.web_workers))))
     try:
         if ready:
             running.wait_until_ready()
