@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -21,6 +22,10 @@ from digits.settings import LocalSettings
 START_S = 60.0
 STOP_S = 4.5
 BATCHING = Path(__file__).resolve().parents[1] / "serving" / "batching.config"
+# all: a new version that does not keep the contract must not unload the one whose answers the gateway keeps to
+MODELS = """model_config_list {{ config {{
+  name: "digits" base_path: {base} model_platform: "tensorflow" model_version_policy {{ all {{}} }}
+}} }}"""
 
 
 class CannotStart(Exception):
@@ -67,9 +72,9 @@ class Deployment:
         if not base.is_dir():
             raise CannotStart(f"there is no model under {base}; DIGITS_MODEL_DIR says where to look")
         self._spawn("model server", [
-            "-m", "serving", f"--port={s.grpc_port}", f"--rest_api_port={s.rest_port}", "--model_name=digits",
-            f"--model_base_path={base}", "--enable_batching", f"--batching_parameters_file={BATCHING}", *self.server_flags,
-        ], {})  # fmt: skip
+            "-m", "serving", f"--port={s.grpc_port}", f"--rest_api_port={s.rest_port}", "--model_config_file=/dev/stdin",
+            "--enable_batching", f"--batching_parameters_file={BATCHING}", *self.server_flags,
+        ], {}, MODELS.format(base=json.dumps(str(base), ensure_ascii=False)))  # fmt: skip
         web = {
             "DIGITS_MODEL_TARGET": f"127.0.0.1:{s.grpc_port}",
             "DIGITS_WEB_PORT": str(s.web_port),
@@ -79,15 +84,19 @@ class Deployment:
         self._spawn("gateway", ["-m", "gunicorn", "--config", "python:webapp.gunicorn_conf"], web)
         self._wait_until_ready()
 
-    def _spawn(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    def _spawn(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], told: str = "") -> None:
         process = subprocess.Popen(
             [sys.executable, *arguments],
+            stdin=subprocess.PIPE,
             env={**os.environ, **environment},
             start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the tiers in order
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, before any thread is made
             cwd=Path(__file__).resolve().parents[1],
         )
         self.tiers.append(Tier(name, process))
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin:  # one that died at once is reported by check
+            process.stdin.write(told.encode())
 
     def _wait_until_ready(self) -> None:
         until = time.monotonic() + START_S

@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
 from typing import Any
 
 # one BLAS thread: the arrays are tiny, and threads of its own would fight the workers for the cores
@@ -31,6 +32,12 @@ accesslog = None
 errorlog = "-"
 loglevel = "warning"
 proc_name = "digits-web"
+
+
+def on_starting(server: Any) -> None:
+    """Forget the gauges of workers before a restart: a container's volume outlives them, and its ids come again."""
+    for left in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("gauge_live*.db"):
+        left.unlink(missing_ok=True)
 
 
 def child_exit(server: Any, worker: Any) -> None:
