@@ -14,7 +14,8 @@ from training.brush import redrawn  # noqa: E402
 from training.calibrate import choose_threshold, fit_temperature, nll, reliability, tempered  # noqa: E402
 from training.corruptions import CORRUPTIONS  # noqa: E402
 from training.data import padded, standardise, statistics  # noqa: E402
-from training.network import PARAMETERS, lenet5_v2  # noqa: E402
+from training.distil import Distilled, Teachers, accuracy  # noqa: E402
+from training.network import PARAMETERS, lenet5_v2, residual  # noqa: E402
 from training.pools import Pools  # noqa: E402
 from training.recipe import Recipe  # noqa: E402
 
@@ -53,6 +54,32 @@ def test_batches_are_a_function_of_seed_epoch_and_index() -> None:
     assert not np.array_equal(one[3][0], two[3][0]), "the next epoch is drawn afresh"
     x, y = two[0]
     assert (x.shape, x.dtype, y.shape) == ((32, 32, 32, 1), np.float32, (32, 10))
+
+
+def test_teachers_answer_with_their_mean_beside_the_label() -> None:
+    models = [residual(), lenet5_v2()]
+    teachers = Teachers(models, "float32", temperature=2.0)
+    pools = Pools((IMAGES, IMAGES, IMAGES), (LABELS, LABELS, LABELS))
+    x, y = Batches(pools, Recipe(epoch_images=64, batch=32), (33.0, 78.0), 1, teachers=teachers)[0]
+    assert y.shape == (32, 20)
+    assert np.array_equal(y[:, :10].sum(1), np.ones(32))
+    softened = [tempered(np.asarray(model(x, training=False)), 2.0) for model in models]
+    assert y[:, 10:] == pytest.approx(np.mean(softened, 0), abs=1e-5)
+    half = np.asarray(Teachers(models, "mixed_bfloat16", temperature=2.0)(x))
+    assert half == pytest.approx(y[:, 10:], abs=0.05), "the same weights in half the digits"
+
+
+def test_the_distilled_loss_is_least_where_the_pupil_answers_as_its_teachers() -> None:
+    p = np.random.default_rng(0).dirichlet(np.full(10, 0.3), 50).astype(np.float32)
+    label = np.eye(10, dtype=np.float32)[p.argmax(1)]
+    targets = np.concatenate((label, tempered(p, 3.0)), 1)
+    only_label, only_teachers = Distilled(0.0, 3.0), Distilled(1.0, 3.0)
+    assert float(only_label(targets, p)) == pytest.approx(nll(p, p.argmax(1).astype(np.uint8)), rel=1e-5)
+    entropy = -(targets[:, 10:] * np.log(np.maximum(targets[:, 10:], 1e-30))).sum(1).mean()
+    assert float(only_teachers(targets, p)) == pytest.approx(9 * entropy, rel=1e-4), "T² times its own entropy"
+    assert float(only_teachers(targets, tempered(p, 1.1))) > float(only_teachers(targets, p))
+    assert float(only_teachers(targets, tempered(p, 0.9))) > float(only_teachers(targets, p))
+    assert float(np.mean(accuracy(targets, p))) == 1
 
 
 def test_distortion_keeps_the_ink_on_the_sheet() -> None:

@@ -32,9 +32,20 @@ def command(data: Path, out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "training", "--data", str(data), "--out", str(out), "--limit", "256", *more]
 
 
-def test_a_killed_run_resumes_after_its_last_epoch_and_reports(small_mnist: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher that has learnt nothing yet."""
+    from training.network import residual
+
+    path = tmp_path_factory.mktemp("teacher") / "model.keras"
+    residual().save(path)
+    return path
+
+
+def test_a_killed_run_resumes_after_its_last_epoch_and_reports(small_mnist: Path, teacher: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    first = subprocess.Popen(command(small_mnist, out, "--epochs", "3"), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    asked = command(small_mnist, out, "--epochs", "3", "--teachers", str(teacher))
+    first = subprocess.Popen(asked, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert first.stdout is not None
     for line in first.stdout:
         if line.startswith("epoch 1/3 done"):
@@ -45,9 +56,7 @@ def test_a_killed_run_resumes_after_its_last_epoch_and_reports(small_mnist: Path
     saved = json.loads((out / "history.json").read_text())
     assert 1 <= len(saved["epochs"]) < 3
 
-    again = subprocess.run(
-        command(small_mnist, out, "--epochs", "3", "--resume"), cwd=ROOT, capture_output=True, text=True, check=False, timeout=240
-    )
+    again = subprocess.run([*asked, "--resume"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
     assert again.returncode == 0, again.stderr[-2000:]
     assert f"resuming after epoch {len(saved['epochs'])} of 3" in again.stdout
     history = json.loads((out / "history.json").read_text())
@@ -56,6 +65,7 @@ def test_a_killed_run_resumes_after_its_last_epoch_and_reports(small_mnist: Path
 
     report = json.loads((out / "report.json").read_text())
     assert report["epochs_run"] == 3
+    assert report["teachers"] == 1
     assert len(report["figures"]["confusion"]) == 10
     assert 0.5 <= report["threshold"]["value"] <= 0.99
     page = (out / "report.html").read_text()
@@ -73,8 +83,24 @@ def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
     images, labels = synthetic(4, seed=1)
     mnist = Mnist(images, labels, images, labels, images, labels, "")
     (tmp_path / "history.json").write_text('{"identity": {"seed": 1}, "epochs": []}')
-    with pytest.raises(CannotResume, match="holds a run of another recipe or seed"):
+    with pytest.raises(CannotResume, match="holds a run of another recipe, seed or teachers"):
         train(Recipe(), mnist, Pools((images,) * 3, (labels,) * 3), (33.0, 78.0), 1, tmp_path, resume=True)
+
+
+def test_what_is_no_teacher_is_refused_before_anything_is_trained(small_mnist: Path, tmp_path: Path) -> None:
+    text = tmp_path / "model.keras"
+    text.write_text("hardly")
+    run = subprocess.run(
+        command(small_mnist, tmp_path, "--teachers", str(text)),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert run.returncode == 1
+    assert f"{text} cannot be read as a Keras model" in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 @pytest.mark.parametrize(("data", "complaint"), [("nowhere.npz", "there is no file"), ("pyproject.toml", "is no MNIST archive")])

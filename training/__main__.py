@@ -27,13 +27,14 @@ def say(text: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train; 0 done, 1 data missing or a checkpoint that does not fit, 2 usage."""
+    """Train; 0 done, 1 data missing, or a checkpoint or teacher that does not fit, 2 usage."""
     options = _options().parse_args(arguments)
+    from training.distil import NotATeacher
     from training.fit import CannotResume
 
     try:
         return _train(options)
-    except (DataUnavailable, CannotResume) as exc:
+    except (DataUnavailable, CannotResume, NotATeacher) as exc:
         print(f"training: {exc}", file=sys.stderr)
         return 1
 
@@ -43,6 +44,9 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, help="MNIST as an .npz; without it Keras downloads it")
     parser.add_argument("--drawings", type=Path, help="file of pen digits to report on (never trained on)")
     parser.add_argument("--out", type=Path, default=Path("runs/latest"), help="folder for checkpoints, model and report")
+    parser.add_argument(
+        "--network", choices=["lenet5_v2", "residual"], default="lenet5_v2", help="the served network or its teacher"
+    )
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16"], help="instead of the recipe's")
     parser.add_argument("--limit", type=int, metavar="N", help="smoke run: N images of each part, N drawn each epoch")
@@ -68,13 +72,14 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
         changes["precision"] = options.precision
     if options.limit:
         changes["epoch_images"] = changes["synthetic_images"] = options.limit
-    return dataclasses.replace(Recipe(), **changes)
+    return dataclasses.replace(Recipe.teacher() if options.network == "residual" else Recipe(), **changes)
 
 
 def _train(options: argparse.Namespace) -> int:
     import keras
 
     from training import data, fit, pools, report
+    from training.distil import Teachers
 
     mnist = data.load(options.data)
     if options.limit:
@@ -84,16 +89,17 @@ def _train(options: argparse.Namespace) -> int:
     sizes = f"{len(mnist.train_images):,} digits to learn from, {len(mnist.held_images):,} held out"
     say(f"{sizes}; Keras {keras.__version__} on {keras.backend.backend()}")
     pool = pools.build(mnist, recipe.synthetic_images, options.seed, options.out / "pools.npz", say)
-    teachers = [keras.models.load_model(path) for path in options.teachers]
-    if teachers:
-        say(f"{len(teachers)} teachers")
+    teachers = None
+    if options.teachers:
+        teachers = Teachers.load(options.teachers, recipe.precision, recipe.teacher_temperature)
+        say(f"teachers: {', '.join(map(str, options.teachers))}")
     seeds = range(options.seed, options.seed + options.seeds)
     accuracies = []
     for seed in seeds:
         folder = options.out if len(seeds) == 1 else options.out / f"seed-{seed}"
         say(f"seed {seed} → {folder}")
         model, history = fit.train(recipe, mnist, pool, statistics, seed, folder, options.resume, teachers, say)
-        written = report.write(model, history, recipe, mnist, statistics, seed, folder, options.drawings, len(teachers))
+        written = report.write(model, history, recipe, mnist, statistics, seed, folder, options.drawings, teachers)
         figures = written["figures"]
         accuracies.append(figures["mnist_test"])
         reached = f"MNIST test {100 * accuracies[-1]:.2f} %, held out {100 * figures['held_out']:.2f} %"

@@ -1,8 +1,6 @@
-"""Batches for `fit`: drawn, distorted and (with teachers) labelled on the fly, the same for the same seed."""
+"""Batches for `fit`: drawn, distorted and (with teachers) judged on the fly, the same for the same seed."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 from digits.contract import CLASSES
 from training.augment import Augmenter
 from training.data import standardise
+from training.distil import Teachers
 from training.pools import Pools
 from training.recipe import Recipe
 
@@ -18,18 +17,19 @@ Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """One epoch of augmented batches: float32 [B, 32, 32, 1] and targets float32 [B, 10].
+    """One epoch of augmented batches: float32 [B, 32, 32, 1] and the true labels, one-hot float32 [B, 10].
 
+    With teachers the targets are [B, 20]: beside the labels their mean answer, at the recipe's temperature.
     Every batch is a function of (seed, epoch, index): a resumed run sees what the first would have.
     """
 
     def __init__(
         self, pools: Pools, recipe: Recipe, statistics: tuple[float, float], seed: int, epoch: int = 0,
-        teachers: list[keras.Model] | None = None,
+        teachers: Teachers | None = None,
     ) -> None:  # fmt: skip
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
         self._pools, self._recipe, self._seed, self._epoch = pools, recipe, seed, epoch
-        self._statistics, self._teachers = statistics, teachers or []
+        self._statistics, self._teachers = statistics, teachers
         self._augment = Augmenter(recipe.distortion)
         self._settle = Augmenter(recipe.distortion.scaled(recipe.settle_distortion))
 
@@ -54,14 +54,4 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         truth = np.eye(CLASSES, dtype=np.float32)[labels]
         smooth = self._recipe.label_smoothing
         truth = truth * (1 - smooth) + smooth / CLASSES
-        if not self._teachers:
-            return truth
-        taught = ensemble(self._teachers, x)
-        return self._recipe.teacher_weight * taught + (1 - self._recipe.teacher_weight) * truth
-
-
-def ensemble(models: list[keras.Model], x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean of the models' probabilities; float32 [N, 10]."""
-    answers: list[Any] = [keras.ops.convert_to_numpy(model(x, training=False)) for model in models]
-    mean: NDArray[np.float32] = np.mean(answers, axis=0, dtype=np.float32)
-    return mean
+        return np.concatenate((truth, self._teachers(x)), axis=1) if self._teachers else truth

@@ -14,13 +14,16 @@ BINS = 15
 WANTED_ACCURACY = 0.999
 """Of the answers given without doubt, this share should be right on held-out data."""
 
+SMALLEST = 1e-30
+"""Probabilities are held above it before their logarithm is taken; float32 still knows it."""
+
 Probabilities = NDArray[np.float32]
 Labels = NDArray[np.uint8]
 
 
 def tempered(p: Probabilities, temperature: float) -> Probabilities:
     """Probabilities of the logits divided by the temperature; [N, 10]."""
-    logits = np.log(np.maximum(p, 1e-30)) / temperature
+    logits = np.log(np.maximum(p, SMALLEST)) / temperature
     logits -= logits.max(axis=1, keepdims=True)
     e = np.exp(logits)
     out: Probabilities = (e / e.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -29,7 +32,7 @@ def tempered(p: Probabilities, temperature: float) -> Probabilities:
 
 def nll(p: Probabilities, labels: Labels) -> float:
     """Mean negative log-likelihood, nats."""
-    return float(-np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-30)).mean())
+    return float(-np.log(np.maximum(p[np.arange(len(labels)), labels], SMALLEST)).mean())
 
 
 def fit_temperature(p: Probabilities, labels: Labels) -> float:

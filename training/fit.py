@@ -16,7 +16,8 @@ import numpy as np
 from digits.contract import Images28
 from training.batches import Batches
 from training.data import Labels, Mnist, padded, standardise
-from training.network import lenet5_v2
+from training.distil import Distilled, Teachers, accuracy
+from training.network import built, rebuilt
 from training.pools import Pools
 from training.recipe import Recipe
 
@@ -27,8 +28,8 @@ class CannotResume(Exception):
     """The checkpoint does not belong to this recipe."""
 
 
-def compiled(recipe: Recipe) -> keras.Model:
-    """Build and compile a fresh network for the recipe."""
+def compiled(recipe: Recipe, taught: bool) -> keras.Model:
+    """Build and compile a fresh network for the recipe, with teachers or without."""
     steps = recipe.epochs * recipe.steps_per_epoch
     warmup = int(recipe.warmup_epochs * recipe.steps_per_epoch)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -37,39 +38,39 @@ def compiled(recipe: Recipe) -> keras.Model:
     )  # fmt: skip
     optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, use_ema=True, ema_momentum=recipe.averaging)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    outside = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(recipe.precision)
-    try:
-        model = lenet5_v2(dropout=recipe.dropout)
-    finally:
-        keras.config.set_dtype_policy(outside)
-    model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
+    model = built(recipe.network, recipe.precision, recipe.dropout)
+    loss = Distilled(recipe.teacher_weight, recipe.teacher_temperature) if taught else "categorical_crossentropy"
+    model.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
     return model
 
 
 def train(
     recipe: Recipe, mnist: Mnist, pools: Pools, statistics: tuple[float, float], seed: int, folder: Path,
-    resume: bool = False, teachers: list[keras.Model] | None = None, say: Callable[[str], None] = print,
+    resume: bool = False, teachers: Teachers | None = None, say: Callable[[str], None] = print,
 ) -> tuple[keras.Model, History]:  # fmt: skip
     """Fit one network; returns it in float32 with averaged weights, and a row of figures an epoch.
 
     After each epoch `folder` holds checkpoint.keras (weights, optimizer, averages) and
     history.json; with resume=True a killed run goes on from there with the same schedule.
-    Raises CannotResume if the checkpoint was made by another recipe or seed.
+    Raises CannotResume if the checkpoint was made by another recipe, seed or teachers.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    identity = json.loads(json.dumps({"recipe": asdict(recipe), "seed": seed, "images": len(mnist.train_images)}))
+    identity = json.loads(json.dumps({
+        "recipe": asdict(recipe), "seed": seed, "images": len(mnist.train_images), "teachers": teachers and teachers.sha256,
+    }))  # fmt: skip
     history: History = []
     keras.utils.set_random_seed(seed)
     model = None
     if resume and (folder / "history.json").exists():
         saved = json.loads((folder / "history.json").read_text())
         if saved["identity"] != identity:
-            raise CannotResume(f"{folder} holds a run of another recipe or seed; choose another --out or leave --resume out")
+            raise CannotResume(
+                f"{folder} holds a run of another recipe, seed or teachers; choose another --out or leave --resume out"
+            )
         history = saved["epochs"]
         model = keras.models.load_model(folder / f"checkpoint-{len(history)}.keras")
         say(f"resuming after epoch {len(history)} of {recipe.epochs}")
-    model = model or compiled(recipe)
+    model = model or compiled(recipe, taught=teachers is not None)
     done = len(history)
     if done < recipe.epochs:
         keras.utils.set_random_seed(seed * 10_007 + done)  # dropout's masks; the batches have seeds of their own
@@ -78,9 +79,7 @@ def train(
         model.fit(batches, epochs=recipe.epochs, initial_epoch=done, verbose=0, callbacks=[keeper], shuffle=False)
     else:  # the run was killed after its last epoch, before the averages were put in place
         model.optimizer.finalize_variable_values(model.trainable_variables)
-    whole = lenet5_v2(dropout=recipe.dropout)  # the weights were float32 all along; now the arithmetic is too
-    whole.set_weights(model.get_weights())
-    return whole, history
+    return rebuilt(model, "float32", recipe.dropout), history  # the weights were float32 all along; now the arithmetic is too
 
 
 class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]

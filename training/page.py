@@ -33,7 +33,7 @@ def render(report: dict[str, Any], mnist: Mnist, test: Probabilities, pen: Pen) 
     """The whole page.  test: answers on the test set; pen: answers and labels by drawing setting."""
     figures = report["figures"]
     sections = [
-        f"<h1>LeNet-5 v2 on MNIST</h1><p class=note>seed {report['seed']}, {report['epochs_run']} epochs, "
+        f"<h1>{report['recipe']['network']} on MNIST</h1><p class=note>seed {report['seed']}, {report['epochs_run']} epochs, "
         f"commit {report['git_commit'] or 'unknown'}, Keras {report['versions']['keras']} on {report['versions']['backend']}</p>",
         _figures_table(figures, report),
         "<h2>Learning</h2>" + _picture(_learning(report)),
