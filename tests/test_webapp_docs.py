@@ -17,7 +17,7 @@ from digits.preprocess import digit_image
 from digits.settings import WebSettings
 from tests.conftest import Server
 from tests.gateway import ONE, Gateway, gateway
-from webapp import openapi, problems
+from webapp import charts, openapi, problems
 from webapp.answers import answer
 from webapp.oddities import Oddity, oddity
 from webapp.snippets import snippets
@@ -120,3 +120,19 @@ def test_no_pen_drawn_digit_is_taken_for_a_scribble_or_for_pieces(shared: Path) 
     for brush_px, size in ((12, 0.8), (28, 0.4)):
         caught = [index for index, one in enumerate(drawings.images(some, brush_px, size)) if oddity(one) is not None]
         assert not caught
+
+
+@pytest.mark.parametrize(("low", "high", "ticks"), [
+    (0.02, 0.08, ["0.02", "0.05"]), (0.03, 0.4, ["0.05", "0.1", "0.2"]), (0.002, 2.0, ["0.01", "0.1", "1"]),
+])  # fmt: skip
+def test_a_chart_has_round_ticks_enough_to_read_it_by(low: float, high: float, ticks: list[str]) -> None:
+    history = [{"epoch": n, "loss": loss} for n, loss in enumerate((high, low), start=1)]
+    (chart,) = charts.learning(history)
+    assert [text for _, text in chart.y_ticks] == ticks
+    assert [at for at, _ in chart.y_ticks] == sorted((at for at, _ in chart.y_ticks), reverse=True), "upwards"
+
+
+def test_the_icon_is_where_programs_look_for_it(web: Gateway) -> None:
+    answer = web.ask("/favicon.ico")
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/png")
+    assert answer.body.startswith(b"\x89PNG")

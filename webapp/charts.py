@@ -63,20 +63,25 @@ def _chart(title: str, series: dict[str, list[float]], form: str) -> Chart:
         return (high - math.log10(max(value, smallest))) / (high - low) * HEIGHT
 
     percent = 100 if "%" in form else 1
-    ticks = [
-        step * 10.0**power
-        for power in range(math.floor(low), math.ceil(high) + 1)
-        for step in ((1,) if high - low > 1.2 else (1, 2, 5))
-    ]
     return Chart(
         title,
         [
             Line(name, " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in enumerate(row, start=1)))
             for name, row in series.items()
         ],
-        [(y(tick), form.format(tick * percent)) for tick in ticks if low <= math.log10(tick) <= high],
+        [(y(tick), form.format(tick * percent)) for tick in _decades(low, high)],
         [(x(epoch), str(epoch)) for epoch in sorted({1, (epochs + 1) // 2, epochs})],
     )
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Round values between 10^low and 10^high: powers of ten, and where they are fewer than three, twos and fives too."""
+    for steps in ((1,), (1, 2, 5)):
+        ticks = [step * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
+        ticks = [tick for tick in ticks if low <= math.log10(tick) <= high]
+        if len(ticks) >= 3:
+            break
+    return ticks
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,12 @@ def service_worker() -> Response:
     return response
 
 
+@blueprint.get("/favicon.ico")
+def favicon() -> Response:
+    """The icon where programs look for one that read no HTML."""
+    return assets.respond("icon-192.png", assets.BRIEFLY)
+
+
 @blueprint.get("/manifest.webmanifest")
 def manifest() -> Response:
     """What makes the page installable."""
