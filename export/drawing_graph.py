@@ -2,7 +2,8 @@
 
 Step by step the same integers as there; tests hold the two together on golden and on pen drawings.
 Left out: WebP (TensorFlow has no decoder), EXIF turning, and averaging huge images down first.  A
-blank image gives 28×28 of paper instead of an error, so that it does not fail its batch.
+blank image gives 28×28 of paper instead of an error, so that it does not fail its batch; what is no
+image, or too large, does.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 from digits.contract import CENTRE_PX, DIGIT_PX, IMAGE_PX
-from digits.images import MIN_CONTRAST, NOISE_FLOOR
+from digits.images import MAX_PIXELS, MIN_CONTRAST, NOISE_FLOOR
+
+LONGEST_PX = 16_384
+"""A panorama passes; one row of sixteen million pixels would take gigabytes to fit to twenty."""
 
 
 def images_of(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -25,7 +29,11 @@ def _one(data: tf.Tensor) -> tf.Tensor:
         lambda: tf.io.decode_jpeg(data, channels=0, dct_method="INTEGER_ACCURATE"),  # as Pillow decodes; the default is rougher
         lambda: tf.io.decode_image(data, channels=0, expand_animations=False),
     )
-    pixels = tf.cast(tf.ensure_shape(pixels, (None, None, None)), tf.int32)
+    height, width = tf.shape(pixels)[0], tf.shape(pixels)[1]
+    fits = tf.logical_and(height * width <= MAX_PIXELS, tf.maximum(height, width) <= LONGEST_PX)
+    wanted = f"wanted an image of at most {MAX_PIXELS} pixels and {LONGEST_PX} a side; got height and width"
+    with tf.control_dependencies((tf.debugging.Assert(fits, (wanted, height, width)),)):
+        pixels = tf.cast(tf.ensure_shape(pixels, (None, None, None)), tf.int32)
     return _normalised(_ink(_luminance(pixels)))
 
 

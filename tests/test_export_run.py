@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from digits import contract as c
 from digits.client import PredictClient
@@ -72,6 +78,23 @@ def test_a_version_is_proven_published_and_served(trained: Path, tmp_path: Path,
     assert sorted(signatures["serving_default"].outputs) == ["digit", "probabilities"]
     assert sorted(signatures["drawings"].outputs) == ["digit", "images", "probabilities"]
     assert signatures["classify"].method_name == "tensorflow/serving/classify"
+    for size, fits in (((16_384, 2), True), ((16_385, 2), False), ((4_001, 4_000), False)):
+        status, answer = ask_drawings(server.rest, size)
+        assert status == (200 if fits else 400), answer
+        assert fits or "wanted an image of at most 16000000 pixels and 16384 a side; got height and width" in answer["error"]
+
+
+def ask_drawings(rest: str, size: tuple[int, int]) -> tuple[int, Any]:
+    """A blank sheet of so many pixels, to the artifact's own `drawings` over REST."""
+    out = io.BytesIO()
+    Image.new("L", size, 255).save(out, "PNG")
+    row = {"image_bytes": {"b64": base64.b64encode(out.getvalue()).decode()}}
+    body = json.dumps({"signature_name": "drawings", "instances": [row]}).encode()
+    try:
+        with urllib.request.urlopen(f"{rest}/v1/models/digits:predict", body, timeout=30) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as exc:
+        return exc.code, json.load(exc)
 
 
 def test_a_model_without_its_report_is_refused(tmp_path: Path) -> None:
