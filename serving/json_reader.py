@@ -19,9 +19,11 @@ import orjson
 from serving.json_numbers import BadNumber, number
 
 MAX_CONTAINERS = 4_000_000
+QUICK_BEYOND = 512  # bytes
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _PLAIN_STRING = re.compile(rb'[^"\\\x00-\x1f]*')
 _WORDS = ((b"true", True), (b"false", False), (b"null", None))
+_INEXACT = re.compile(rb"[0-9.]{17}|[0-9][eE]")
 _SPECIAL = re.compile(rb"-?(NaN|Infinity|Inf(?!i))")
 _ESCAPES = {0x22: b'"', 0x5C: b"\\", 0x2F: b"/", 0x62: b"\b", 0x66: b"\f", 0x6E: b"\n", 0x72: b"\r", 0x74: b"\t"}
 
@@ -42,11 +44,22 @@ def members(value: dict[str, Any]) -> Iterable[tuple[str, Any]]:
 
 
 def read(data: bytes) -> Any:
-    """Parse the first value of a document.  Raises BadJson."""
+    """Parse the first value of a document.  Raises BadJson.
+
+    In long documents a number is the double nearest to its literal; `read_exactly` says where that is not RapidJSON's.
+    """
     if not data:
         raise BadJson("The document is empty")
-    quick = _quick(data) if len(data) > 512 else None
+    quick = _quick(data) if len(data) > QUICK_BEYOND else None
     return _Reader(data).document() if quick is None else quick
+
+
+def read_exactly(data: bytes, document: Any) -> Any:
+    """The document just read from data, every double to the last bit RapidJSON's.
+
+    It rounds literals of 17 digits or with an exponent by steps; such documents are read again, at a tenth of the speed.
+    """
+    return _Reader(data).document() if len(data) > QUICK_BEYOND and _INEXACT.search(data) else document
 
 
 def _quick(data: bytes) -> dict[str, Any] | None:

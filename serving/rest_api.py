@@ -23,7 +23,7 @@ from serving.resolver import fill_spec
 from serving.rest_urls import INFERENCE, QUESTION, matched_path, which
 from serving.servable import Servable
 from serving.status import Code, Status, invalid
-from serving.tensors import Tensor
+from serving.tensors import DOUBLE, Tensor
 
 MAX_INFLATED = 100 * 2**20
 METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -120,7 +120,9 @@ class RestApi:
             if signature is None:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
             predict.check_predict_method(signature, self._core.planner.check_methods)
-            tensors, rows = rest_tensors.read(document, signature.inputs, wanted)
+            doubles = any(info.dtype == DOUBLE for info in signature.inputs.values())
+            given = json_reader.read_exactly(body, document) if doubles else document
+            tensors, rows = rest_tensors.read(given, signature.inputs, wanted)
             call = predict.plan_tensors(signature, tensors)
 
             def reply(outputs: list[Tensor]) -> Reply:

@@ -29,11 +29,17 @@ def error(answer: tuple[int, bytes, Any]) -> str:
         ("-1e-400", "-0.0"),
         ("1e0000000005", "100000.0"),
         ("-NaN", "NaN"),
+        ("9.123456789012345", "9.1234567890123444"),
+        ("0.78512345678901237", "0.7851234567890123"),
     ],
 )
 def test_doubles_are_read_the_fast_way(target: Any, literal: str, printed: str) -> None:
     body = f'{{"signature_name": "id_double", "inputs": {literal}}}'
     assert target.rest("POST", TYPES, body)[1] == f'{{\n    "outputs": {printed}\n}}'.encode()
+    many = ", ".join([literal] * 300)
+    body = f'{{"signature_name": "id_double", "inputs": [{many}]}}'
+    numbers = target.rest("POST", TYPES, body)[1].partition(b"[")[2].partition(b"]")[0]
+    assert [one.strip() for one in numbers.split(b",")] == [printed.encode()] * 300
 
 
 @pytest.mark.parametrize(
