@@ -10,11 +10,11 @@ from flask import Blueprint, Response, current_app
 from digits.errors import DigitsError
 from webapp.backend import Backend
 from webapp.metrics import Metrics
-from webapp.watch import EVERY_S, PATIENCE_S
+from webapp.watch import PATIENCE_S, PROOF_EVERY_S
 
 blueprint = Blueprint("health", __name__)
 
-FRESH_S = 2 * EVERY_S + 2 * PATIENCE_S
+FRESH_S = 2 * PROOF_EVERY_S + 2 * PATIENCE_S
 
 
 @blueprint.get("/livez")
