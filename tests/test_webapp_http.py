@@ -49,6 +49,34 @@ def told(web: Gateway, sent: bytes, wait_s: float = 1.5, half_close: bool = Fals
     return got, True
 
 
+NOT_HTTP = [
+    b"NONSENSE\r\n\r\n", b"GET / HTTP/1.1\r\nbad header\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"GET /" + b"a" * 9000,
+    b"GET /livez HTTP/1.1\r\n\r\n", b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: a/<b>\r\n\r\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sent", NOT_HTTP)
+def test_what_is_not_http_is_refused_and_closed(web: Gateway, sent: bytes) -> None:
+    got, closed = told(web, sent)
+    assert got.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 414 "))
+    assert closed
+
+
+def test_old_http_needs_no_host_and_a_new_one_may_be_an_address(web: Gateway) -> None:
+    assert told(web, b"GET /livez HTTP/1.0\r\n\r\n")[0].startswith(b"HTTP/1.1 200 ")
+    for host in (b"[::1]:8080", b"a-b.example:80", b""):
+        got, _ = told(web, b"GET /livez HTTP/1.1\r\nConnection: close\r\nHost: " + host + b"\r\n\r\n")
+        assert got.startswith(b"HTTP/1.1 200 "), host
+
+
+def test_a_form_of_too_many_fields_says_how_many_may_be(web: Gateway) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\nAAAA\r\n'
+    answer = web.ask(body=part * 1_001 + b"--x--\r\n", content_type="multipart/form-data; boundary=x")
+    assert answer.status == 413
+    assert "got a form of more fields; wanted at most 1,000" in answer.json["detail"]
+
+
 def test_a_header_that_never_ends_is_refused_while_it_comes(web: Gateway) -> None:
     for sent in (
         b"GET / HTTP/1.1\r\nA: " + b"b" * 600_000,

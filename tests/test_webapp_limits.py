@@ -47,17 +47,6 @@ def test_slow_clients_are_sent_away_and_hold_up_nobody(digits_server: Server, tm
             one.close()
 
 
-NOT_HTTP = [b"NONSENSE\r\n\r\n", b"GET / HTTP/1.1\r\nbad header\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"GET /" + b"a" * 9000]
-
-
-@pytest.mark.parametrize("sent", NOT_HTTP)
-def test_what_is_not_http_is_refused_and_closed(digits_server: Server, tmp_path: Path, sent: bytes) -> None:
-    with gateway(tmp_path, digits_server.target, web_workers=1) as web, socket.create_connection(("127.0.0.1", web.port)) as raw:
-        raw.settimeout(5)
-        raw.sendall(sent)
-        assert raw.recv(65536).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 414 "))
-
-
 def test_sigterm_lets_accepted_work_finish_and_takes_no_more(digits_server: Server, tmp_path: Path) -> None:
     with gateway(tmp_path, digits_server.target) as web:
         with concurrent.futures.ThreadPoolExecutor(8) as pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ IDLE_S = 75.0
 LINGER_S = 2.0
 """After a refusal the rest of the body is read and dropped for so long: closing at once would destroy the answer."""
 
-
+_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*")
 _CLOSE = b"connection: close\r\n\r\n"
 _GO_ON = {True: b"\r\n", False: b"connection: keep-alive\r\n\r\n"}
 
@@ -150,6 +151,9 @@ class Connection(asyncio.Protocol):
         if self._upgrading:
             return
         go_on = False
+        hosts = [value for name, value in request.headers if name == b"host"]
+        if len(hosts) > 1 or (not hosts and request.version == "1.1") or (hosts and not _HOST.fullmatch(hosts[0])):
+            raise Refused(400, "Bad request", f"got {len(hosts)} Host headers, or one that names no host; wanted one that does")
         for name, value in request.headers:
             if name == b"content-length" and int(value) > self._hall.settings.max_body_bytes:
                 self._too_large(int(value))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from flask import Request, json
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from digits import contract as c
 from digits.errors import BadImage, BadTensor, InputError, NotAnImage, TooLarge
@@ -108,7 +110,12 @@ def _number(text: str | None, name: str, low: int, high: int) -> int | None:
 
 
 def _multipart(request: Request) -> Submission:
-    files = [file for name in ("image", "images") for file in request.files.getlist(name)]
+    try:
+        files = [file for name in ("image", "images") for file in request.files.getlist(name)]
+    except RequestEntityTooLarge:
+        if (request.content_length or 0) > (request.max_content_length or math.inf):
+            raise
+        raise TooLarge(f"got a form of more fields; wanted at most {request.max_form_parts:,}") from None
     texts = [text for name in ("image", "images") for text in request.form.getlist(name)]
     if not files and not texts:
         raise NotAnImage(f"got a form with {_names([*request.files, *request.form])}; wanted a field `image`")
