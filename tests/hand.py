@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.strokes import arc, curve, line
+from digits.curves import arc, curve, line
 
 SHEET = 280
 SCREENS = {"phone": {"width": 360, "height": 740}, "desk": {"width": 1440, "height": 900}}

@@ -68,10 +68,10 @@ def _source_digest() -> str:
     """Digest of the code that draws, so that a changed hand is not read back from an old cache."""
     import hashlib
 
-    from digits import preprocess, strokes
+    from digits import curves, preprocess, skeletons, strokes
     from training import brush
 
-    text = b"".join(Path(module.__file__ or "").read_bytes() for module in (preprocess, brush, strokes))
+    text = b"".join(Path(module.__file__ or "").read_bytes() for module in (preprocess, brush, curves, skeletons, strokes))
     return hashlib.sha256(text).hexdigest()[:16]
 
 

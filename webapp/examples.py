@@ -7,7 +7,8 @@ from functools import cache
 
 import numpy as np
 
-from digits.strokes import Stroke, handwrite
+from digits.curves import Stroke
+from digits.strokes import handwrite
 
 SHEET = 280
 DIGIT = 196
