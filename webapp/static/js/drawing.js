@@ -1,5 +1,5 @@
 // The one state of the page: the sheet on the desk, what can be undone, the tool in the hand.
-import { WIDTHS } from "./strokes.js";
+import { packed, WIDTHS } from "./strokes.js";
 
 /**
  * @typedef {import("./strokes.js").Item} Item
@@ -19,7 +19,7 @@ export class Drawing extends EventTarget {
   #undone = [];
   /** Grows with every change: an answer to an earlier revision is stale. */
   revision = 0;
-  /** @type {import("./strokes.js").Stroke | null}  the stroke being drawn, not yet a step */
+  /** @type {(import("./strokes.js").Stroke & {points: import("./strokes.js").Point[]}) | null}  being drawn, not yet a step */
   live = null;
   width = WIDTHS[1];
   erasing = false;
@@ -71,7 +71,7 @@ export class Drawing extends EventTarget {
   end() {
     const stroke = this.live;
     this.live = null;
-    if (stroke) this.#do(stroke);
+    if (stroke) this.#do({ ...stroke, points: packed(stroke.points) });
   }
 
   clear() {

@@ -6,7 +6,7 @@ export const WIDTHS = [12, 20, 28];
 
 /**
  * @typedef {[x: number, y: number, pressure: number]} Point  pressure 0.5 is an ordinary hand
- * @typedef {{kind: "stroke", erases: boolean, width: number, points: Point[]}} Stroke
+ * @typedef {{kind: "stroke", erases: boolean, width: number, points: Point[] | Float32Array}} Stroke  packed once it is drawn
  * @typedef {{kind: "picture", bitmap: ImageBitmap, file: Blob, paper: string, ink: string}} Picture
  * @typedef {Stroke | Picture} Item
  */
@@ -17,7 +17,8 @@ export const WIDTHS = [12, 20, 28];
  * @param {Stroke} stroke
  * @returns {{d: string, width: number}[]}  SVG path data and line width
  */
-export function lines({ points, width }) {
+export function lines({ points: kept, width }) {
+  const points = unpacked(kept);
   const first = points[0];
   if (points.length === 1) return [{ d: `M${at(first)}l.01 0`, width: width * thickness(first) }];
   const last = points[points.length - 1];
@@ -43,6 +44,26 @@ function joined(pieces) {
     else runs.push({ d: [d], width });
   }
   return runs.map(({ d, width }) => ({ d: d.join(""), width }));
+}
+
+/**
+ * Points as they are kept: hundreds of strokes can be undone, and a small array for each point would take six times the memory.
+ * @param {Point[] | Float32Array} points
+ */
+export function packed(points) {
+  return points instanceof Float32Array ? points : Float32Array.from(points.flat());
+}
+
+/**
+ * @param {Point[] | Float32Array} points
+ * @returns {Point[]}
+ */
+function unpacked(points) {
+  if (!(points instanceof Float32Array)) return points;
+  /** @type {Point[]} */
+  const whole = [];
+  for (let i = 0; i < points.length; i += 3) whole.push([hundredths(points[i]), hundredths(points[i + 1]), points[i + 2]]);
+  return whole;
 }
 
 /** @param {Point} point */
