@@ -26,6 +26,7 @@ from digits.strokes import handwrite
 from export import publish
 from export.proof import Finding, ProofFailed, examine, fresh_answers, golden_drawings
 
+NETWORK = "lenet5_v2"
 PROOF_IMAGES = 1_000
 MARGIN = 0.001
 """A new version may be this much worse on held-out digits than the one it replaces."""
@@ -67,6 +68,8 @@ def _export(options: argparse.Namespace) -> int:
             raise ProofFailed(f"there is no {path}; train first (python -m training), or name the model with --model")
     report = json.loads(report_path.read_text())
     model = keras.models.load_model(options.model)
+    if model.name != NETWORK:
+        raise ProofFailed(f"{options.model} holds the network {model.name}; wanted {NETWORK}, the one that is served")
     mean, deviation, temperature = report["pixels"]["mean"], report["pixels"]["deviation"], report["temperature"]
     network = Network.of(model, mean, deviation, temperature)
 

@@ -30,7 +30,9 @@ def card(report: dict[str, Any], signatures: dict[str, Any]) -> dict[str, Any]:
         "threshold": report["threshold"],
         "temperature": report["temperature"],
         "data_sha256": report["data_sha256"],
-        "training": {key: report[key] for key in ("recipe", "seed", "epochs_run", "versions", "git_commit") if key in report},
+        "training": {
+            key: report[key] for key in ("recipe", "seed", "teachers", "epochs_run", "versions", "git_commit") if key in report
+        },
         "figures": report["figures"],
     }
 
@@ -56,6 +58,12 @@ def model_card(card: dict[str, Any]) -> str:
     """The model card, in Markdown."""
     figures, threshold = card["figures"], card["threshold"]
     confused = ", ".join(f"{a} read as {b} ({n}×)" for a, b, n in figures.get("confused", [])[:6]) or "–"
+    teachers = card["training"].get("teachers")
+    taught = (
+        f"\nBeside the labels it learnt from the answers of {teachers} deeper networks, taught with the same data."
+        if teachers
+        else ""
+    )
     drawn = "\n".join(f"| pen drawings, {name} | {percent(value)} |" for name, value in figures.get("drawings", {}).items())
     return f"""# digits: handwritten digits, 0 to 9
 
@@ -67,7 +75,7 @@ photographed flat. Not for numbers of several digits, print, letters, or any dec
 
 ## Data
 MNIST's 60,000 training digits (55,000 to learn from, 5,000 to decide by), the same digits redrawn with an even brush, and
-drawings generated from stroke skeletons of hands that MNIST lacks (a 1 with a flag, a barred 7, an open 4, a curled 9).
+drawings generated from stroke skeletons of hands that MNIST lacks (a 1 with a flag, a barred 7, an open 4, a curled 9).{taught}
 SHA-256 of the MNIST arrays: `{card["data_sha256"]}`.
 
 ## Figures

@@ -97,6 +97,17 @@ def ask_drawings(rest: str, size: tuple[int, int]) -> tuple[int, Any]:
         return exc.code, json.load(exc)
 
 
+def test_a_teacher_is_not_what_is_served(trained: Path, tmp_path: Path) -> None:
+    from training.network import residual
+
+    residual().save(tmp_path / "model.keras")
+    (tmp_path / "report.json").write_bytes(trained.with_name("report.json").read_bytes())
+    run = export(tmp_path / "model.keras", tmp_path / "base")
+    assert run.returncode == 1
+    assert "holds the network residual; wanted lenet5_v2" in run.stderr
+    assert not (tmp_path / "base").exists()
+
+
 def test_a_model_without_its_report_is_refused(tmp_path: Path) -> None:
     run = export(tmp_path / "model.keras", tmp_path)
     assert run.returncode == 1
