@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from digits.errors import BadImage, BlankCanvas, NotAnImage, TooLarge
-from digits.png import quick_to_inflate
+from digits.png import quickly_read
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MAX_PIXELS: Final = 16_000_000
@@ -29,8 +29,6 @@ MIN_CONTRAST: Final = 24
 NOISE_FLOOR: Final = 16
 """One part in this many of the contrast is paper grain or JPEG ringing, not ink."""
 
-AS_IT_IS: Final = list(range(256))
-
 Ink = NDArray[np.uint8]
 """uint8 [H, W], 0 = paper, 255 = ink."""
 
@@ -41,8 +39,14 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Raises NotAnImage for bytes of no known format, BadImage for broken ones, TooLarge beyond
     max_pixels (checked on the header, before any pixel is decoded).
     """
+    quick = quickly_read(data, max_pixels)
+    return _averaged_down(_opened(data, max_pixels) if quick is None else quick)
+
+
+def _opened(data: bytes, max_pixels: int) -> Image.Image:
+    """Decode whatever it is with Pillow."""
     try:
-        image: Image.Image = Image.open(io.BytesIO(quick_to_inflate(data)), formats=FORMATS)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         wanted = ", ".join(FORMATS)
         raise NotAnImage(f"got {len(data)} bytes that are no image; wanted {wanted}") from None
@@ -63,6 +67,10 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
             image = ImageOps.exif_transpose(image)
     except Exception as exc:  # truncated or corrupt: zlib, struct, OSError, SyntaxError, ...
         raise BadImage(f"the {image.format} image is broken: {type(exc).__name__}") from exc
+    return image
+
+
+def _averaged_down(image: Image.Image) -> Image.Image:
     factor = max(image.size) // WORKING_PX
     if factor > 1:
         image = _plain(image).reduce((min(factor, image.width), min(factor, image.height)))
@@ -84,8 +92,8 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def luminance(image: Image.Image) -> tuple[Image.Image, list[int]]:
-    """One channel of the picture (mode L), and the grey level that each of its values stands for.
+def luminance(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | None]:
+    """One channel of the picture (mode L), and the grey level that each of its values stands for; None: itself.
 
     Grey levels are as the eye sees them on the paper that fits the ink: transparent pixels show
     white behind dark ink and black behind light ink.
@@ -94,16 +102,16 @@ def luminance(image: Image.Image) -> tuple[Image.Image, list[int]]:
     if image.mode == "RGB" and "transparency" in image.info:
         image = image.convert("RGBA")
     if image.mode not in ("LA", "RGBA"):
-        return (image if image.mode == "L" else image.convert("L")), AS_IT_IS
+        return (image if image.mode == "L" else image.convert("L")), None
     alpha = image.getchannel("A")
     grey = image.getchannel("L") if image.mode == "LA" else image.convert("L")
     if _ends(alpha)[0] == 255:
-        return grey, AS_IT_IS
+        return grey, None
     darkest, lightest = _ends(grey)
     if darkest == lightest:  # ink of one colour: the alpha channel tells it all
         return alpha, _over(darkest, 255 if _is_dark(grey, alpha) else 0)
     behind = Image.new("L", image.size, 255 if _is_dark(grey, alpha) else 0)
-    return Image.composite(grey, behind, alpha), AS_IT_IS
+    return Image.composite(grey, behind, alpha), None
 
 
 def _is_dark(grey: Image.Image, alpha: Image.Image) -> bool:
@@ -123,11 +131,11 @@ def _ends(channel: Image.Image) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=64)
-def _over(level: int, behind: int) -> list[int]:
+def _over(level: int, behind: int) -> NDArray[np.uint8]:
     """Grey level by alpha where `level` lies over `behind`, rounded as Pillow composites."""
     alpha = np.arange(256)
     value = behind * (255 - alpha) + level * alpha + 128
-    over: list[int] = ((value // 256 + value) // 256).tolist()
+    over: NDArray[np.uint8] = ((value // 256 + value) // 256).astype(np.uint8)
     return over
 
 
@@ -136,14 +144,12 @@ def _sum(image: Image.Image) -> int:
     return sum(level * count for level, count in enumerate(image.histogram()))
 
 
-def border_of(grey: Image.Image) -> NDArray[np.uint8]:
-    """The outermost pixels: both rows, both columns, corners twice."""
-    width, height = grey.size
-    edges = ((0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height))
-    return np.frombuffer(b"".join([grey.crop(edge).tobytes() for edge in edges]), np.uint8)
+def border_of(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The outermost pixels of [H, W]: both rows, both columns, corners twice."""
+    return np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
 
 
-def ink_table(border: NDArray[np.uint8], darkest: int, lightest: int) -> list[int]:
+def ink_table(border: NDArray[np.uint8], darkest: int, lightest: int) -> NDArray[np.uint8]:
     """Return the 256-entry table from grey level to ink for one picture.
 
     border: grey levels along the picture's edge; darkest, lightest: of the whole picture.  The paper
@@ -160,7 +166,7 @@ def ink_table(border: NDArray[np.uint8], darkest: int, lightest: int) -> list[in
 
 
 @lru_cache(maxsize=512)
-def _table(paper: int, grain: int, darkest: int, lightest: int) -> list[int]:
+def _table(paper: int, grain: int, darkest: int, lightest: int) -> NDArray[np.uint8]:
     below, above = paper - darkest, lightest - paper
     contrast = max(below, above)
     floor = max(contrast // NOISE_FLOOR, 4 * grain)
@@ -170,7 +176,8 @@ def _table(paper: int, grain: int, darkest: int, lightest: int) -> list[int]:
     level = np.arange(256, dtype=np.int32)
     depth = paper - level if below >= above else level - paper
     depth[depth <= floor] = 0
-    ink: list[int] = np.minimum((depth * 255 + contrast // 2) // contrast, 255).tolist()
+    ink: NDArray[np.uint8] = np.minimum((depth * 255 + contrast // 2) // contrast, 255).astype(np.uint8)
+    ink.setflags(write=False)
     return ink
 
 
@@ -180,13 +187,17 @@ def ink_of(image: Image.Image) -> Ink:
     Raises BlankCanvas if there is none.
     """
     channel, levels = luminance(image)
-    ends = [levels[end] for end in _ends(channel)]
-    border = border_of(channel)
-    if levels is not AS_IT_IS:
-        border = np.take(np.array(levels, np.uint8), border)
-    table = ink_table(border, min(ends), max(ends))
-    inked = channel.point(table if levels is AS_IT_IS else [table[level] for level in levels])
-    box = inked.getbbox()
-    if box is None:
+    pixels = np.asarray(channel)
+    border, ends = border_of(pixels), np.array(_ends(channel))
+    if levels is not None:
+        border, ends = levels[border], levels[ends]
+    table = ink_table(border, int(ends.min()), int(ends.max()))
+    if levels is not None:
+        table = table[levels]
+    values = np.flatnonzero(table)  # those that are ink: from one end of the table up to somewhere
+    first, last = int(values[0]), int(values[-1])
+    inked = pixels <= last if first == 0 else pixels >= first
+    rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
+    if not rows.size:
         raise BlankCanvas("the image is blank: every pixel is paper")
-    return np.asarray(inked.crop(box))
+    return np.take(table, pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])

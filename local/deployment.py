@@ -73,7 +73,8 @@ class Deployment:
             raise CannotStart(f"there is no model under {base}; DIGITS_MODEL_DIR says where to look")
         self._spawn("model server", [
             "-m", "serving", f"--port={s.grpc_port}", f"--rest_api_port={s.rest_port}", "--model_config_file=/dev/stdin",
-            "--enable_batching", f"--batching_parameters_file={BATCHING}", *self.server_flags,
+            "--enable_batching", f"--batching_parameters_file={BATCHING}", "--tensorflow_intra_op_parallelism=1",
+            *self.server_flags,
         ], {}, MODELS.format(base=json.dumps(str(base), ensure_ascii=False)))  # fmt: skip
         web = {
             "DIGITS_MODEL_TARGET": f"127.0.0.1:{s.grpc_port}",

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -275,7 +276,8 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._wait()
         if self._transport.can_write_eof():
-            self._transport.write_eof()
+            with suppress(OSError):  # the client is gone, and the loop has not heard of it yet
+                self._transport.write_eof()
 
     def eof_received(self) -> bool:
         """The client sends no more; it may still read its answer."""
