@@ -10,6 +10,7 @@ import grpc.experimental.gevent
 
 grpc.experimental.gevent.init_gevent()  # before the first channel: else a call stops every user of the process
 
+import logging  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -20,6 +21,7 @@ from loadtest import hands, profiles  # noqa: E402
 from loadtest.kinds import GATEWAY, GRPC, KINDS, MAIN, REST  # noqa: E402
 from loadtest.pace import Beat  # noqa: E402
 from loadtest.shape import PHASE_MESSAGE, Log, ProfileShape  # noqa: E402
+from loadtest.target import NotThere, Target, verify  # noqa: E402
 from loadtest.users import (  # noqa: E402
     GENERATOR,
     MANUAL,
@@ -35,6 +37,9 @@ from loadtest.users import (  # noqa: E402
 __all__ = ["GatewayOne", "GatewaySeveral", "GrpcBatch", "GrpcOne", "PhaseUser", "RestBatch", "RestOne"]
 
 
+log = logging.getLogger(__name__)
+
+ASK = "ask"
 REPORT_S = 1.0  # Locust's own three seconds would lose too much at an interrupt
 
 
@@ -51,7 +56,7 @@ def _arguments(parser: Any) -> None:
     add("--seconds", type=float, default=0.0, help="of each hold or step; 0: the profile's own")
     add("--connections", type=int, default=64, help="users, so requests that may be under way at once")
     add("--drawings", type=int, default=hands.COUNT, help="different drawings")
-    add("--drop", default="", help="numbers of drawings to leave out, with commas")
+    add("--drop", default=ASK, help="numbers of drawings to leave out, with commas; 'ask': those that the model misreads")
     add("--measured", default="", help="file for what was measured, a JSON document a line")
 
 
@@ -107,8 +112,20 @@ def _kinds(options: Any) -> list[str]:
 def _prepare(environment: Any, drawings: list[hands.Drawing]) -> None:
     options = environment.parsed_options
     options.host = environment.host or options.host  # a worker has its master's options, but this one comes apart
-    dropped = {int(number) for number in options.drop.split(",") if number}
     GENERATOR.targets = _targets(options)
-    GENERATOR.prepare([KINDS[name] for name in _kinds(options)], hands.without(drawings[: options.drawings], dropped))
+    drawings = drawings[: options.drawings]
+    dropped = _misread(drawings) if options.drop == ASK else {int(number) for number in options.drop.split(",") if number}
+    GENERATOR.prepare([KINDS[name] for name in _kinds(options)], hands.without(drawings, dropped))
     if not options.phases:
         GENERATOR.pace.set(Beat(phase=0, rate=options.pace or None, poisson=bool(options.poisson)))
+
+
+def _misread(drawings: list[hands.Drawing]) -> set[int]:
+    """Numbers of the drawings that the model honestly takes for another digit: no failures of the deployment's."""
+    try:
+        dropped = set(verify(Target(GENERATOR.targets), drawings).dropped)
+    except NotThere as exc:
+        log.error("%s", exc)
+        return set()
+    log.info("%d of %d drawings are read as another digit, and left out", len(dropped), len(drawings))
+    return dropped

@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 
-from loadtest import deployed, hands
+from loadtest import deployed
 from loadtest.generator import LOCUSTFILE, ROOT
 from loadtest.kinds import GATEWAY, GRPC, REST
-from loadtest.target import NotThere, Target, verify
+from loadtest.target import NotThere, Target
 from local.deployment import CannotStart, Deployment
 
 
@@ -43,13 +43,11 @@ def main() -> int:
 
 def _page(target: Target, port: int) -> int:
     target.check()
-    verified = verify(target, hands.prepare())
-    drop = ",".join(map(str, [*verified.dropped, *verified.unsteady]))
     print(f"Locust's page is at http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     locust = subprocess.Popen(
         [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--class-picker", "--web-host", "127.0.0.1",
          "--web-port", str(port), "--loglevel", "WARNING", "--host", target.doors.get(GATEWAY, ""),
-         "--rest", target.doors.get(REST, ""), "--grpc", target.doors.get(GRPC, ""), "--drop", drop],
+         "--rest", target.doors.get(REST, ""), "--grpc", target.doors.get(GRPC, "")],
         cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from digits.settings import LocalSettings
+from loadtest.generator import LOCUSTFILE
 from local.deployment import Deployment
 from tests.conftest import MODELS, ROOT, free_port
 
@@ -225,6 +227,18 @@ def test_a_master_and_two_workers_measure_together(stub: StartStub, tmp_path: Pa
     assert told.code == 0, told.output
     (hold,) = [row for row in told.summary["rows"] if row["role"] == "hold"]
     assert hold["right"] == pytest.approx(80, rel=0.25)
+
+
+def test_locust_alone_leaves_out_what_the_model_honestly_misreads(gateway: str, tmp_path: Path) -> None:
+    """As the cluster's Job runs it: without our master, which would have asked before."""
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--host", gateway, "--phases", "steady"]
+    command += ["--rate", "60", "--seconds", "4", "--html", str(tmp_path / "report.html")]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=90)
+    assert run.returncode == 0, run.stderr[-3000:]
+    left_out = re.search(r"(\d+) of 120 drawings are read as another digit, and left out", run.stderr)
+    assert left_out is not None
+    assert 0 < int(left_out[1]) < 12, "the hands that draw are not all easy to read"
+    assert "gateway, 1 drawing" in (tmp_path / "report.html").read_text()
 
 
 def test_ctrl_c_ends_within_five_seconds_with_the_report_of_what_was_measured(stub: StartStub, tmp_path: Path) -> None:
