@@ -93,7 +93,11 @@ def _inflated(data: bytes, size: int) -> bytes | None:
             if packed and before != b"IDAT":
                 return None
             packed.append(data[at + 8 : end - 4])  # Pillow does not look at its checksum either
-        elif kind not in _WITHOUT_EFFECT or zlib.crc32(data[at + 4 : end - 4]).to_bytes(4, "big") != data[end - 4 : end]:
+        elif (
+            kind not in _WITHOUT_EFFECT
+            or (kind == b"IHDR" and at > 8)
+            or zlib.crc32(data[at + 4 : end - 4]).to_bytes(4, "big") != data[end - 4 : end]
+        ):
             return None
         at, before = end, kind
     inflater = zlib_ng.decompressobj()

@@ -58,8 +58,22 @@ def test_the_unusual_is_left_to_pillow() -> None:
     good = png(Image.new("L", (100, 60), 7))
     turned = good[:33] + chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0") + good[33:]
     through = good[:33] + chunk(b"tRNS", b"\0\7") + good[33:]
+    twice = good[:33] + good[8:]
     damaged = good[:30] + b"????" + good[34:]
-    for data in (b"", b"GIF89a", palette, large, palette[:40], turned, through, damaged, good[:-12], good[:-20], good[:60]):
+    for data in (
+        b"",
+        b"GIF89a",
+        palette,
+        large,
+        palette[:40],
+        turned,
+        through,
+        twice,
+        damaged,
+        good[:-12],
+        good[:-20],
+        good[:60],
+    ):
         assert quickly_read(data, MAX_PIXELS) is None
     assert quickly_read(good, 5_999) is None
     assert (read(good).size, decode(turned).size) == ((100, 60), (60, 100))
