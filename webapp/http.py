@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import httptools
 
+from webapp.incoming import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL, Refused, Request, too_much_head
+
 if TYPE_CHECKING:
     from webapp.worker import Hall
 
-MAX_URL = 4096
-MAX_HEADERS = 64
-MAX_HEADER_BYTES = 16_384
 MAX_FRAMING, FRAMING_A_BYTE = 32_768, 8
 """Bytes of a request that are no body, and as many more for each that is: endless headers, and chunks of nearly nothing."""
 MAX_PIPELINED = 8
@@ -28,26 +25,8 @@ IDLE_S = 75.0
 LINGER_S = 2.0
 """After a refusal the rest of the body is read and dropped for so long: closing at once would destroy the answer."""
 
-_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*")
 _CLOSE = b"connection: close\r\n\r\n"
 _GO_ON = {True: b"\r\n", False: b"connection: keep-alive\r\n\r\n"}
-
-
-@dataclass(slots=True, eq=False)
-class Request:
-    """A request that has come in whole.
-
-    body: as sent; length: what it would have been, if it was too long to be kept.
-    """
-
-    method: str = ""
-    url: bytes = b""
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    body: bytes = b""
-    length: int = 0
-    keep_alive: bool = True
-    version: str = "1.1"
-    arrived: float = 0.0
 
 
 class Connection(asyncio.Protocol):
@@ -107,7 +86,7 @@ class Connection(asyncio.Protocol):
         if self._request is request and not self._closing:  # all of it belongs to one request, still unfinished
             self._framing += len(data) - (request.length - body)
             if self._framing > MAX_FRAMING + FRAMING_A_BYTE * request.length:
-                self.refuse(_too_much_head())
+                self.refuse(too_much_head())
 
     def pause_writing(self) -> None:
         """The client does not read its answer: it has as long as for sending."""
@@ -137,11 +116,10 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header."""
-        headers = self._request.headers
-        headers.append((name.lower(), value))
         self._header_bytes += len(name) + len(value)
-        if len(headers) > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
-            raise _too_much_head()
+        self._request.headers.append((name.lower(), value))
+        if len(self._request.headers) > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
+            raise too_much_head()
 
     def on_headers_complete(self) -> None:
         """Everything but the body is here."""
@@ -152,9 +130,7 @@ class Connection(asyncio.Protocol):
         if self._upgrading:
             return
         go_on = False
-        hosts = [value for name, value in request.headers if name == b"host"]
-        if len(hosts) > 1 or (not hosts and request.version == "1.1") or (hosts and not _HOST.fullmatch(hosts[0])):
-            raise Refused(400, "Bad request", f"got {len(hosts)} Host headers, or one that names no host; wanted one that does")
+        request.check_host()
         for name, value in request.headers:
             if name == b"content-length" and int(value) > self._hall.settings.max_body_bytes:
                 self._too_large(int(value))
@@ -289,15 +265,3 @@ class Connection(asyncio.Protocol):
         slow_s = self._hall.settings.read_timeout_s
         wait_s = slow_s if self._paused else LINGER_S if self._closing else slow_s if self._request.url else IDLE_S
         self.due = time.monotonic() + wait_s
-
-
-class Refused(Exception):
-    """A request that never becomes one: status, title, detail."""
-
-    def __init__(self, status: int, title: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.title, self.detail = status, title, detail
-
-
-def _too_much_head() -> Refused:
-    return Refused(431, "Headers too large", f"wanted at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES:,} bytes together")

@@ -27,7 +27,8 @@ from gunicorn.workers.base import Worker as GunicornWorker
 from digits.settings import WebSettings
 from webapp import cors, later, pages, problems, wsgi
 from webapp.backend import Backend
-from webapp.http import Connection, Refused, Request
+from webapp.http import Connection
+from webapp.incoming import Refused, Request
 from webapp.inputs import is_small
 from webapp.metrics import Metrics
 from webapp.rates import Rates

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from flask import Flask, Response
 
 from digits.settings import WebSettings
-from webapp.http import Request
+from webapp.incoming import Request
 from webapp.inputs import BODY
 from webapp.records import ARRIVED
 

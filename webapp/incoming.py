@@ -1,0 +1,47 @@
+"""A request as it came in, and the refusal of one that cannot be taken."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+MAX_URL = 4096
+MAX_HEADERS = 64
+MAX_HEADER_BYTES = 16_384
+_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*")
+
+
+class Refused(Exception):
+    """A request that never becomes one: status, title, detail."""
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.title, self.detail = status, title, detail
+
+
+def too_much_head() -> Refused:
+    """Headers without end."""
+    return Refused(431, "Headers too large", f"wanted at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES:,} bytes together")
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A request that has come in whole.
+
+    body: as sent; length: what it would have been, if it was too long to be kept.
+    """
+
+    method: str = ""
+    url: bytes = b""
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+    length: int = 0
+    keep_alive: bool = True
+    version: str = "1.1"
+    arrived: float = 0.0
+
+    def check_host(self) -> None:
+        """Raise Refused unless it names its host, once, as HTTP/1.1 asks for (RFC 9112, 3.2)."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (not hosts and self.version == "1.1") or (hosts and not _HOST.fullmatch(hosts[0])):
+            raise Refused(400, "Bad request", f"got {len(hosts)} Host headers, or one that names no host; wanted one that does")
