@@ -26,10 +26,8 @@ lint: $(VENV)/dev.stamp $(VENV)/node.stamp  ## formatting, types, imports betwee
 	@if [ -x node_modules/.bin/tsc ]; then node_modules/.bin/tsc --noEmit -p webapp/static; \
 	 else echo "lint: TypeScript is not installed (it needs npm), so the page's modules are not type-checked"; fi
 
-TRAIN = $(PY) -m training --resume $(if $(DATA),--data $(DATA)) $(if $(DRAWINGS),--drawings $(DRAWINGS))
 train: $(VENV)/dev.stamp  ## train the shipped network from nothing (hours; DATA=mnist.npz DRAWINGS=pen.npz if at hand)
-	$(TRAIN) --network residual --seeds 2 --out runs/teachers
-	$(TRAIN) --teachers $(patsubst %,runs/teachers/seed-%/model.keras,1 2) --seeds 3
+	$(PY) -m training --resume $(if $(DATA),--data $(DATA)) $(if $(DRAWINGS),--drawings $(DRAWINGS))
 
 export: $(VENV)/dev.stamp  ## publish runs/latest as the next version under models/digits
 	$(PY) -m export $(if $(DRAWINGS),--drawings $(DRAWINGS))
