@@ -3,7 +3,7 @@
 Pillow's wheels use the system's zlib, which takes three quarters of the time a 280×280 RGBA drawing
 needs.  zlib-ng inflates the same bytes 15 times as fast; handed to Pillow's own decoder as stored
 (uncompressed) blocks, they leave only the unfiltering to do.  Where red, green and blue are the
-same, and nothing shows through, one channel in four is enough.  0.80 ms become 0.26.
+same, and nothing shows through, one channel in four is enough.  0.80 ms become 0.29.
 """
 
 from __future__ import annotations
