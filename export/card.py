@@ -59,11 +59,7 @@ def model_card(card: dict[str, Any]) -> str:
     figures, threshold = card["figures"], card["threshold"]
     confused = ", ".join(f"{a} read as {b} ({n}×)" for a, b, n in figures.get("confused", [])[:6]) or "–"
     teachers = card["training"].get("teachers")
-    taught = (
-        f"\nBeside the labels it learnt from the answers of {teachers} deeper networks, taught with the same data."
-        if teachers
-        else ""
-    )
+    taught = f"\nBeside the labels it learnt from the answers of other networks ({teachers})." if teachers else ""
     drawn = "\n".join(f"| pen drawings, {name} | {percent(value)} |" for name, value in figures.get("drawings", {}).items())
     return f"""# digits: handwritten digits, 0 to 9
 

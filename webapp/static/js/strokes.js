@@ -48,10 +48,10 @@ function joined(pieces) {
 
 /**
  * Points as they are kept: hundreds of strokes can be undone, and a small array for each point would take six times the memory.
- * @param {Point[] | Float32Array} points
+ * @param {Point[]} points
  */
 export function packed(points) {
-  return points instanceof Float32Array ? points : Float32Array.from(points.flat());
+  return Float32Array.from(points.flat());
 }
 
 /**
