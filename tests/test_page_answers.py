@@ -264,15 +264,17 @@ def test_waterfall_shows_every_stage_and_the_version(page: Any) -> None:
 def test_pen_digits_drawn_on_the_page_are_read_as_by_the_api(page: Any, site: str, shared: Any) -> None:
     pen = drawings.load(shared / "data" / "pen-digits-dev.npz")
     chosen = np.random.default_rng(6).choice(len(pen.labels), PEN_DIGITS, replace=False)
-    same = 0
+    same = right = 0
     for at in chosen:
         strokes = placed(pen.strokes[at])
         quickly(page, strokes)
         on_page = answer(page)
         same += on_page == posted(site, strokes)
+        right += on_page == str(pen.labels[at])
         page.locator("#clear").click()
         page.wait_for_selector("#answer:not(.busy) #digit:empty", state="attached")
     assert same >= PEN_DIGITS - 1
+    assert right >= PEN_DIGITS - 1
 
 
 def placed(strokes: list[Any]) -> list[Any]:

@@ -52,7 +52,7 @@ def residual(dropout: float = 0.25) -> keras.Model:
     """Build the teacher: residual blocks with the norm before the convolution (He et al. 2016).
 
     Same input and output as lenet5_v2.  Two blocks of 48 maps at 14×14 and two of 96 at 7×7: as many
-    parameters as the pupil, but eight more layers to see with, for 1.5 times its cost.
+    parameters as the pupil, but nine 3×3 or 5×5 convolutions for its four, at 1.5 times its cost.
     """
     image = keras.Input((NETWORK_PX, NETWORK_PX, 1), name="image")
     x = layers.Conv2D(48, 5, use_bias=False)(image)  # 28×28×48

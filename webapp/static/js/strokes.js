@@ -47,7 +47,7 @@ function joined(pieces) {
 }
 
 /**
- * Points as they are kept: hundreds of strokes can be undone, and a small array for each point would take six times the memory.
+ * Points as they are kept: hundreds of strokes can be undone, and a small array for each point would weigh several times as much.
  * @param {Point[]} points
  */
 export function packed(points) {
