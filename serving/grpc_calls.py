@@ -28,7 +28,7 @@ Handler = Callable[["Call", bytes], None]
 """Gets a call and its request's bytes; must see to it that the call is answered once."""
 
 OUTSTANDING = 64  # calls the library may accept before we look
-SPARE_THREADS = 2  # threads kept waiting when there is nothing to do
+SPARE_THREADS = 8  # kept waiting when there is nothing to do: what TensorFlow prepared for a thread is lost with it
 FOREVER_S = 1e9  # a call without a deadline has one in some hundred years
 MAX_DETAILS = 1024  # bytes of error text that upstream lets through ...
 CUT = "...TRUNCATED"  # ... before it says so

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,14 @@ VARIABLE_OPERATIONS = (b"VarHandleOp", b"VariableV2", b"Variable")
 MetaGraphDef = wire.message("tensorflow.MetaGraphDef")
 
 
+QUICK_S = 0.02
+"""A run this short gains nothing from a pool of threads for its operations: a small network loses a third of its time to it."""
+PATIENCE = 10
+"""In the caller's thread nothing ends a run before it is through: it must fit so many times into the time it is given."""
+IN_THE_CALLERS_THREAD = b"\x18" + b"\xff" * 9 + b"\x01"
+"""A serialized tensorflow.RunOptions with inter_op_thread_pool = -1 (field 3)."""
+
+
 def _timeout_options(timeout_s: float) -> bytes:
     """A serialized tensorflow.RunOptions with timeout_in_ms (field 2, a varint), made anew for every run."""
     out, value = bytearray([2 << 3]), max(1, math.ceil(timeout_s * 1000))
@@ -29,6 +38,21 @@ def _timeout_options(timeout_s: float) -> bytes:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes([*out, value])
+
+
+class Pace:
+    """How long the runs of one plan took of late: the longest, forgotten by a hundredth each run.  Seconds."""
+
+    def __init__(self) -> None:
+        self._longest = math.inf  # nothing is known before the first
+
+    def is_quick(self, timeout_s: float | None) -> bool:
+        """Whether the next may stay in the caller's thread."""
+        return self._longest <= QUICK_S and (timeout_s is None or self._longest * PATIENCE <= timeout_s)
+
+    def took(self, seconds: float) -> None:
+        """One has ended."""
+        self._longest = seconds if self._longest == math.inf else max(seconds, 0.99 * self._longest)
 
 
 class TensorFlowEngine:
@@ -106,7 +130,7 @@ class TensorFlowModel:
         self.signatures = signatures
         self._lib, self._session, self._graph = lib, session, graph
         self._outputs: dict[str, c.Output] = {}
-        self._plans: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[Any, Any]] = {}
+        self._plans: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[Any, Any, Pace]] = {}
 
     def _output(self, name: str) -> c.Output:
         """Resolve `operation:index`."""
@@ -122,12 +146,13 @@ class TensorFlowModel:
             found = self._outputs[name] = c.Output(operation, number)
         return found
 
-    def _plan(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> tuple[Any, Any]:
+    def _plan(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> tuple[Any, Any, Pace]:
         plan = self._plans.get((feeds, fetches))
         if plan is None:
             plan = (
                 c.array_of(c.Output, [self._output(n) for n in feeds]),
                 c.array_of(c.Output, [self._output(n) for n in fetches]),
+                Pace(),
             )
             self._plans[feeds, fetches] = plan
         return plan
@@ -135,11 +160,13 @@ class TensorFlowModel:
     def run(self, feeds: Mapping[str, Tensor], fetches: Sequence[str], timeout_s: float | None) -> list[Tensor]:
         """Run the graph once.  Raises Status with the session's own code and text."""
         lib = self._lib
-        inputs, outputs = self._plan(tuple(feeds), tuple(fetches))
+        inputs, outputs, pace = self._plan(tuple(feeds), tuple(fetches))
         status = lib.TF_NewStatus()
         options = None
+        encoded = IN_THE_CALLERS_THREAD if pace.is_quick(timeout_s) else b""
         if timeout_s is not None:
-            encoded = _timeout_options(timeout_s)
+            encoded += _timeout_options(timeout_s)
+        if encoded:
             options = lib.TF_NewBufferFromString(encoded, len(encoded))
         fed = (ctypes.c_void_p * len(feeds))()
         fetched = (ctypes.c_void_p * len(fetches))()
@@ -147,9 +174,11 @@ class TensorFlowModel:
         try:
             for at, tensor in enumerate(feeds.values()):
                 fed[at] = self._to_c(tensor, strings)
+            began = time.perf_counter()
             lib.TF_SessionRun(
                 self._session, options, inputs, fed, len(feeds), outputs, fetched, len(fetches), None, 0, None, status
             )  # fmt: skip
+            pace.took(time.perf_counter() - began)
             lib.check(status)
             return [self._from_c(handle) for handle in fetched if handle]
         finally:
