@@ -31,15 +31,20 @@ NOISE_FLOOR: Final = 16
 
 Ink = NDArray[np.uint8]
 """uint8 [H, W], 0 = paper, 255 = ink."""
+Picture = Image.Image | NDArray[np.uint8]
+"""Decoded: what Pillow makes of it, or grey levels [H, W]."""
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode the first frame, upright, at most WORKING_PX on its longer side.
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode the first frame, upright, on its longer side less than twice WORKING_PX.
 
+    A drawing on plain paper may come as its grey levels without most of the paper (digits.png).
     Raises NotAnImage for bytes of no known format, BadImage for broken ones, TooLarge beyond
     max_pixels (checked on the header, before any pixel is decoded).
     """
     quick = quickly_read(data, max_pixels)
+    if isinstance(quick, np.ndarray):
+        return quick
     return _averaged_down(_opened(data, max_pixels) if quick is None else quick)
 
 
@@ -181,14 +186,14 @@ def _table(paper: int, grain: int, darkest: int, lightest: int) -> NDArray[np.ui
     return ink
 
 
-def ink_of(image: Image.Image) -> Ink:
+def ink_of(picture: Picture) -> Ink:
     """Find the ink and crop to it.  Returns uint8 [h, w] without an empty border.
 
     Raises BlankCanvas if there is none.
     """
-    channel, levels = luminance(image)
+    channel, levels = (picture, None) if isinstance(picture, np.ndarray) else luminance(picture)
     pixels = np.asarray(channel)
-    border, ends = border_of(pixels), np.array(_ends(channel))
+    border, ends = border_of(pixels), np.array((pixels.min(), pixels.max()))
     if levels is not None:
         border, ends = levels[border], levels[ends]
     table = ink_table(border, int(ends.min()), int(ends.max()))

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits.images import MAX_PIXELS, decode
+from digits.drawings import draw
+from digits.errors import BlankCanvas
+from digits.images import MAX_PIXELS, decode, ink_of
 from digits.png import MAX_RAW, encode, quickly_read
+from digits.strokes import handwrite
 
 
 def png(image: Image.Image, **how: object) -> bytes:
@@ -23,7 +26,7 @@ def png(image: Image.Image, **how: object) -> bytes:
 def read(data: bytes) -> Image.Image:
     """What the short cut makes of it; it must take it."""
     image = quickly_read(data, MAX_PIXELS)
-    assert image is not None
+    assert isinstance(image, Image.Image)
     return image
 
 
@@ -76,7 +79,9 @@ def test_the_unusual_is_left_to_pillow() -> None:
     ):
         assert quickly_read(data, MAX_PIXELS) is None
     assert quickly_read(good, 5_999) is None
-    assert (read(good).size, decode(turned).size) == ((100, 60), (60, 100))
+    upright = decode(turned)
+    assert isinstance(upright, Image.Image)
+    assert (read(good).size, upright.size) == ((100, 60), (60, 100))
 
 
 def test_pixels_that_are_more_or_fewer_than_promised_are_left_to_pillow() -> None:
@@ -115,12 +120,54 @@ def test_a_single_pixel_of_colour_or_transparency_keeps_all_channels(kind: int, 
     assert np.array_equal(np.asarray(quick), rgba)
 
 
-def filtered_png(rgba: np.ndarray, kind: int) -> bytes:
-    """An RGBA PNG whose every row uses one filter: 0 none, 1 sub, 2 up, 3 average, 4 Paeth."""
+def test_of_a_drawing_on_plain_paper_only_the_ink_is_read_and_nothing_else_changes() -> None:
+    """Small pictures of every kind: ink at edges, in corners, and none; colour; transparency; any filter in any row."""
+    chance = np.random.default_rng(0)
+    cropped = 0
+    for _ in range(2000):
+        height, width = (int(size) for size in chance.integers(1, 16, 2))
+        grey = np.full((height, width), chance.choice([255, 255, 0, 7, 128]), np.uint8)
+        for _ in range(chance.integers(0, 4)):
+            top, left, tall, wide = (int(at) for at in chance.integers(0, (height, width, 5, 5)))
+            grey[top : top + tall, left : left + wide] = chance.choice([0, 255, chance.integers(0, 256)])
+        rgba = np.stack([grey, grey, grey, np.full_like(grey, 255)], axis=-1)
+        if chance.random() < 0.1:
+            rgba[chance.integers(height), chance.integers(width), chance.integers(4)] ^= chance.integers(1, 256)
+        data = filtered_png(rgba, *chance.integers(0, chance.integers(1, 6), height))
+        quick = quickly_read(data, MAX_PIXELS)
+        if isinstance(quick, np.ndarray):
+            cropped += 1
+            assert (rgba[..., 3] == 255).all()
+        assert quick is not None
+        assert seen(quick) == seen(Image.open(io.BytesIO(data)))
+    assert cropped > 100
+
+
+@pytest.mark.parametrize("kind", range(5))
+def test_a_drawing_is_cropped_whatever_the_filter(kind: int) -> None:
+    picture = draw(handwrite(8, np.random.default_rng(kind)), 20, 0.8).convert("RGBA")
+    quick = quickly_read(filtered_png(np.asarray(picture), kind), MAX_PIXELS)
+    assert isinstance(quick, np.ndarray)
+    assert quick.size < 0.9 * picture.width * picture.height
+    assert seen(quick) == seen(picture)
+
+
+def seen(picture: Image.Image | np.ndarray) -> tuple[tuple[int, ...], bytes] | str:
+    """What is found in a picture."""
+    try:
+        ink = ink_of(picture)
+    except BlankCanvas as blank:
+        return str(blank)
+    return ink.shape, ink.tobytes()
+
+
+def filtered_png(rgba: np.ndarray, *kinds: int) -> bytes:
+    """An RGBA PNG whose rows use filters in turn: 0 none, 1 sub, 2 up, 3 average, 4 Paeth."""
     height, width, _ = rgba.shape
     rows = []
     above = np.zeros((width + 1, 4), np.int32)
-    for row in rgba.astype(np.int32):
+    for number, row in enumerate(rgba.astype(np.int32)):
+        kind = kinds[number % len(kinds)]
         padded = np.concatenate([np.zeros((1, 4), np.int32), row])
         left, up, corner = padded[:-1], above[1:], above[:-1]
         guess = left + up - corner
