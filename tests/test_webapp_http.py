@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import socket
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from digits.settings import WebSettings
 from tests.conftest import Server
@@ -31,6 +33,12 @@ def web(digits_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def post(body: bytes, *headers: str, path: str = "/api/predict", version: str = "1.1") -> bytes:
     lines = (f"POST {path} HTTP/{version}", "Host: x", f"Content-Length: {len(body)}", *headers)
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def npy(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
 
 
 def told(web: Gateway, sent: bytes, wait_s: float = 1.5, half_close: bool = False) -> tuple[bytes, bool]:
@@ -107,6 +115,51 @@ def test_a_client_that_has_said_all_gets_its_answer_and_the_end(web: Gateway) ->
     got, closed = told(web, post(ONE), 5, half_close=True)
     assert got.startswith(b"HTTP/1.1 200 ")
     assert closed
+
+
+PICTURE, TENSOR = "Content-Type: image/png", "Content-Type: application/octet-stream"
+BLANK = encoded(Image.new("RGB", (280, 280), "white"))
+
+
+@pytest.mark.parametrize(("body", "headers", "status"), [
+    (ONE, (PICTURE,), 200), (SEVEN, (), 200), (SEVEN, ("Content-Type: multipart/form-data; boundary=x",), 415),
+    (ONE, ("X-Request-Id: abc-1", "traceparent: 00-" + "a1" * 16 + "-" + "b2" * 8 + "-01"), 200),
+    (ONE, ("X-Request-Id: <>",), 200),
+    (bytes(784 * 3), (TENSOR,), 200), (bytes(783), (TENSOR,), 400), (b"", (TENSOR,), 400),
+    (npy(np.zeros((2, 28, 28), np.uint8)), (), 200), (npy(np.zeros((2, 28, 28), np.float32)), (), 400),
+    (BLANK, (PICTURE,), 422), (ONE[:500], (PICTURE,), 400),
+])  # fmt: skip
+def test_the_short_way_and_the_application_give_the_same_answer(
+    web: Gateway, body: bytes, headers: tuple[str, ...], status: int
+) -> None:
+    answers = []
+    for path in ("/api/predict", "/api/predict?"):  # a question mark is more than the short way takes
+        head, _, text = told(web, post(body, "Connection: close", *headers, path=path))[0].partition(b"\r\n\r\n")
+        document = json.loads(text)
+        first, *lines = head.decode().split("\r\n")
+        fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        assert first.startswith(f"HTTP/1.1 {status} ")
+        assert fields.pop("x-request-id") == document.pop("request_id")
+        assert int(fields.pop("content-length")) == len(text)
+        assert "time" if document.pop("timing_ms", None) else status != 200
+        fields.pop("date")
+        answers.append((first, fields, document))
+    assert answers[0] == answers[1]
+
+
+def test_the_short_way_is_counted_and_logged_like_any_other(digits_server: Server, tmp_path: Path) -> None:
+    with gateway(tmp_path, digits_server.target, web_workers=1, access_log=True) as web:
+        for path in ("/api/predict", "/api/predict?"):
+            for body, headers in ((ONE, (PICTURE, "X-Request-Id: mine")), (BLANK, (PICTURE,))):
+                told(web, post(body, "Connection: close", *headers, path=path))
+        metrics = web.ask("/metrics").body.decode()
+        for status in (200, 422):
+            assert f'digits_requests_total{{endpoint="api.predict",status="{status}"}} 2.0' in metrics
+        time.sleep(0.2)
+        log = [json.loads(line) for line in web.log.read_text().splitlines() if "/api/predict" in line]
+    assert [sorted(line) for line in log[:2]] == [sorted(line) for line in log[2:]]
+    assert [line["status"] for line in log] == [200, 422, 200, 422]
+    assert log[0]["request_id"] == log[2]["request_id"] == "mine"
 
 
 def test_a_crowd_of_new_clients_is_let_in_at_once(web: Gateway) -> None:

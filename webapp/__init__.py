@@ -23,9 +23,10 @@ def create_app(settings: WebSettings | None = None, backend: Any = None) -> Flas
     # Not at the top: webapp.gunicorn_conf must set the environment before prometheus_client is imported.
     from flask import Flask
 
-    from webapp import api, cors, guide, health, pages, problems, records
+    from webapp import api, cors, guide, health, pages, problems, protection, records
     from webapp.backend import Backend
     from webapp.metrics import Metrics
+    from webapp.reading import Reader
 
     settings = settings or read(WebSettings)
     app = Flask(__name__)
@@ -36,11 +37,12 @@ def create_app(settings: WebSettings | None = None, backend: Any = None) -> Flas
     app.extensions["settings"] = settings
     app.extensions["metrics"] = metrics
     app.extensions["records"] = records.Records(metrics, settings.access_log)
-    app.extensions["backend"] = backend or Backend(settings, metrics=metrics)
+    app.extensions["backend"] = backend = backend or Backend(settings, metrics=metrics)
+    app.extensions["reader"] = Reader(settings, backend, metrics, app.extensions["records"])
     for blueprint in (api.blueprint, guide.blueprint, health.blueprint, pages.blueprint):
         app.register_blueprint(blueprint)
     problems.register(app)
     records.register(app)
     cors.register(app, settings.cors_origins)
-    pages.register_headers(app)
+    protection.register(app)
     return app

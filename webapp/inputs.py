@@ -55,17 +55,23 @@ def read(request: Request) -> Submission:
     if request.mimetype == "multipart/form-data":
         return _multipart(request)
     data = _body(request)
-    if data.startswith(_MAGIC):
-        return Submission([data])
-    if data.startswith(NPY):
-        return Submission([], _npy(data), many=True)
-    if request.mimetype == TENSORS:
-        return Submission([], _raw(data), many=True)
+    plain = bare(data, request.mimetype)
+    if plain is not None:
+        return plain
     if request.is_json or data[:1] in (b"{", b"["):
         return _json(data)
     if not data:
         raise NotAnImage("got an empty body; wanted an image, a form with `image`, JSON with `image`, or a tensor")
     return Submission([data])
+
+
+def bare(data: bytes, mimetype: str) -> Submission | None:
+    """A body that is one picture, or a tensor, and nothing around it; None for any other.  Raises an InputError."""
+    if data.startswith(_MAGIC):
+        return Submission([data])
+    if data.startswith(NPY):
+        return Submission([], _npy(data), many=True)
+    return Submission([], _raw(data), many=True) if mimetype == TENSORS else None
 
 
 def is_small(body: bytes, content_type: str) -> bool:

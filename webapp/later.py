@@ -16,32 +16,40 @@ from typing import Any
 from flask import Response, request
 
 from digits.errors import DeadlineExceeded
+from webapp.wsgi import Answer, serialised
 
 SLOT = "digits.later"
 
 
 @dataclass(eq=False)
 class Slot:
-    """What the worker needs to finish a response.
+    """What the worker needs to give an answer that comes later.
 
-    finish: fills the response from the future, whatever became of it; never raises.  deadline: on time.monotonic's clock.
+    finish: makes it when the future is done, whatever became of that; never raises.  deadline: on time.monotonic's clock.
     """
 
     future: Future[Any] | None = None
-    response: Response | None = None
-    finish: Callable[[], None] | None = None
+    finish: Callable[[], Answer] | None = None
     deadline: float = 0.0
 
 
-def respond(future: Future[Any], response: Response, finish: Callable[[], None], deadline: float) -> Response:
-    """Answer with `response` as soon as the future is done and finish() has filled it in."""
+def respond(future: Future[Any] | None, response: Response, finish: Callable[[], None], deadline: float) -> Response:
+    """Answer with `response` as soon as the future, if there is one, is done and finish() has filled it in."""
     slot: Slot | None = request.environ.get(SLOT)
+    if future is None:
+        finish()
+        return response
     if slot is None:
         wait([future], max(deadline - time.monotonic(), 0))
         expire(future)
         finish()
         return response
-    slot.future, slot.response, slot.finish, slot.deadline = future, response, finish, deadline
+
+    def finished() -> Answer:
+        finish()
+        return serialised(response)
+
+    slot.future, slot.finish, slot.deadline = future, finished, deadline
     return response
 
 

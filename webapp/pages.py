@@ -1,29 +1,19 @@
-"""The pages, and the headers that keep them to themselves."""
+"""The pages."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, render_template, request
+from flask import Blueprint, Response, current_app, render_template, request
 
 from digits.errors import DigitsError
-from webapp import architecture, assets, charts, markdown, problems
+from webapp import architecture, assets, charts, markdown
 from webapp.backend import Backend
 from webapp.examples import examples
 from webapp.protoset import protoset
 
 blueprint = Blueprint("pages", __name__)
 blueprint.register_blueprint(assets.blueprint)
-
-CSP = "; ".join((
-    "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data: blob:", "connect-src 'self'",
-    "font-src 'self'", "manifest-src 'self'", "worker-src 'self'", "base-uri 'none'", "form-action 'self'",
-    "frame-ancestors 'none'",
-))  # fmt: skip
-PROTECTION = (
-    ("Content-Security-Policy", CSP), ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
-)  # fmt: skip
 
 
 @blueprint.get("/")
@@ -86,18 +76,3 @@ def manifest() -> Response:
 def for_templates() -> dict[str, Any]:
     """What every template may use."""
     return {"asset": assets.address, "release": assets.release(), "here": request.path, "origin": request.url_root.rstrip("/")}
-
-
-def register_headers(app: Flask) -> None:
-    """Security headers and the request id on every answer."""
-
-    @app.after_request
-    def headers(response: Response) -> Response:
-        protect(response, problems.request_id())
-        return assets.compress_page(response)
-
-
-def protect(response: Response, request_id: str) -> None:
-    """Set them on one answer, which has none of them yet."""
-    response.headers.extend(PROTECTION)
-    response.headers.add("X-Request-Id", request_id)

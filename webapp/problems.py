@@ -15,6 +15,7 @@ from digits import errors
 log = logging.getLogger(__name__)
 
 DETAIL_CHARS = 300
+MIMETYPE = "application/problem+json"
 UNFORESEEN = "an error that nobody foresaw; it is in the log under this request_id"
 
 
@@ -94,27 +95,18 @@ def request_id() -> str:
 
 def response(problem: Problem, detail: str, request_id: str) -> Response:
     """The problem as an HTTP response."""
-    made = Response()
-    fill(made, problem, detail, request_id)
+    made = Response(json.dumps(document(problem, detail, request_id)), problem.status, mimetype=MIMETYPE)
+    if problem.retry_after_s is not None:
+        made.headers["Retry-After"] = str(problem.retry_after_s)
     return made
 
 
-def fill(response: Response, problem: Problem, detail: str, request_id: str) -> None:
-    """Turn a response into the problem."""
-    response.status_code = problem.status
-    response.data = json.dumps(document(problem, detail, request_id))
-    response.mimetype = "application/problem+json"
-    if problem.retry_after_s is not None:
-        response.headers["Retry-After"] = str(problem.retry_after_s)
-
-
-def fill_for(response: Response, error: BaseException, request_id: str) -> None:
-    """Turn a response into the problem for an error; one nobody foresaw is logged, and told by id only."""
+def told(error: BaseException, request_id: str) -> tuple[Problem, str]:
+    """The problem for an error, and its detail; one nobody foresaw is logged, and told by id only."""
     if isinstance(error, errors.DigitsError):
-        fill(response, problem_for(error), str(error), request_id)
-        return
+        return problem_for(error), str(error)
     log.error("request %s failed", request_id, exc_info=error)
-    fill(response, TABLE[errors.DigitsError], UNFORESEEN, request_id)
+    return TABLE[errors.DigitsError], UNFORESEEN
 
 
 def respond(problem: Problem, detail: str) -> Response:
@@ -144,6 +136,4 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def unknown(error: Exception) -> Response:
-        made = Response()
-        fill_for(made, error, request_id())
-        return made
+        return respond(*told(error, request_id()))

@@ -14,10 +14,13 @@ from flask import Flask, Response
 from digits.settings import WebSettings
 from webapp.incoming import Request
 from webapp.inputs import BODY
+from webapp.protection import PROTECTION
+from webapp.reading import Reply
 from webapp.records import ARRIVED
 
 Answer = tuple[bytes, bytes]
 """Head without its last lines, the date among them, and body."""
+_PROTECTION = "".join(f"{name}: {value}\r\n" for name, value in PROTECTION)
 _REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
 
@@ -65,7 +68,7 @@ def call(app: Flask, environ: dict[str, Any]) -> Answer:
     head: list[str] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        head[:] = [f"HTTP/1.1 {status}\r\n", *(f"{name}: {value}\r\n" for name, value in headers if name != "Date")]
+        head[:] = [_REASONS[int(status[:3])], *(f"{name}: {value}\r\n" for name, value in headers if name != "Date")]
         return None
 
     parts: Iterable[bytes] = app(environ, start_response)
@@ -76,6 +79,17 @@ def call(app: Flask, environ: dict[str, Any]) -> Answer:
         if close is not None:
             close()
     return "".join(head).encode("latin-1"), body
+
+
+def plain(reply: Reply, request_id: str) -> Answer:
+    """The same head and body for an answer that never was a Response."""
+    body = reply.body.encode()
+    retry = "" if reply.retry_after_s is None else f"Retry-After: {reply.retry_after_s}\r\n"
+    head = (
+        f"{_REASONS[reply.status]}Content-Type: {reply.mimetype}\r\n{retry}{_PROTECTION}"
+        f"X-Request-Id: {request_id}\r\ncontent-length: {len(body)}\r\n"
+    )
+    return head.encode("latin-1"), body
 
 
 def serialised(response: Response) -> Answer:

@@ -1,0 +1,183 @@
+"""One request's images read: from their bytes to the answer's JSON, with no web framework around it.
+
+The view of `/api/predict` and the worker's short way (`webapp.worker`) share it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from digits import contract as c
+from digits.client import Prediction
+from digits.errors import DigitsError, InputError
+from digits.images import decode, ink_of
+from digits.preprocess import normalise
+from digits.settings import WebSettings
+from webapp import answers, inputs, problems, tracing
+from webapp.backend import Backend
+from webapp.metrics import Metrics
+from webapp.records import Records
+
+PATH, ENDPOINT = "/api/predict", "api.predict"
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as HTTP has it."""
+
+    status: int
+    mimetype: str
+    body: str
+    retry_after_s: int | None = None
+
+
+def refusal(error: BaseException, request_id: str) -> Reply:
+    """The problem for an error."""
+    problem, detail = problems.told(error, request_id)
+    body = json.dumps(problems.document(problem, detail, request_id))
+    return Reply(problem.status, problems.MIMETYPE, body, problem.retry_after_s)
+
+
+class Clock:
+    """Milliseconds by stage, from the moment when the request was whole."""
+
+    def __init__(self, arrived: float) -> None:
+        self._arrived = arrived
+        self._last = time.monotonic()
+        self.ms = {"queue": (self._last - arrived) * 1000, "decode": 0.0, "preprocess": 0.0, "predict": 0.0}
+
+    def lap(self, stage: str) -> None:
+        """A stage has ended."""
+        now = time.monotonic()
+        self.ms[stage] += (now - self._last) * 1000
+        self._last = now
+
+    def done(self) -> dict[str, float]:
+        """As the answer shows it."""
+        rounded = {stage: round(value, 3) for stage, value in self.ms.items()}
+        rounded["total"] = round((self._last - self._arrived) * 1000, 3)
+        return rounded
+
+
+class Reader:
+    """What every reading needs; one per worker process."""
+
+    def __init__(self, settings: WebSettings, backend: Backend, metrics: Metrics, records: Records) -> None:
+        self.settings, self.backend, self.metrics, self.records = settings, backend, metrics, records
+
+    def begin(
+        self, submission: inputs.Submission, options: inputs.Options, arrived: float, request_id: str, traceparent: str | None
+    ) -> Reading:  # fmt: skip
+        """Preprocess a request's images and ask the model server.
+
+        arrived: on time.monotonic's clock.  Raises a DigitsError where there is nothing to ask, or nobody.
+        """
+        return Reading(self, submission, options, arrived, request_id, tracing.accepted(traceparent))
+
+    def refused(self, error: BaseException, arrived: float, request_id: str) -> Reply:
+        """Answer a request of which nothing could be begun, count and log it."""
+        reply = refusal(error, request_id)
+        self.note(reply.status, arrived, request_id, {})
+        return reply
+
+    def note(self, status: int, arrived: float, request_id: str, facts: Mapping[str, Any]) -> None:
+        """Count and log an answer."""
+        self.records.answered("POST", PATH, ENDPOINT, status, time.monotonic() - arrived, request_id, facts)
+
+
+class Reading:
+    """One request under way.
+
+    future: the model server's answer, None where nothing was asked; deadline: on time.monotonic's clock.
+    """
+
+    def __init__(
+        self, reader: Reader, submission: inputs.Submission, options: inputs.Options, arrived: float, request_id: str,
+        trace: tracing.Trace | None,
+    ) -> None:  # fmt: skip
+        self._reader, self._options, self._arrived, self._request_id = reader, options, arrived, request_id
+        self._many = submission.many
+        self._clock = Clock(arrived)
+        self._prepared = self._prepare(submission)
+        self._facts: dict[str, Any] = {"images": len(self._prepared)}
+        if trace is not None:
+            self._facts["trace_id"] = trace.trace_id
+        self.deadline = arrived + reader.settings.deadline_ms / 1000
+        self.future: Future[Prediction] | None = None
+        good = [image for image in self._prepared if not isinstance(image, DigitsError)]
+        if not good and not self._many:
+            raise next(one for one in self._prepared if isinstance(one, DigitsError))
+        images = submission.tensor if submission.tensor is not None else np.array(good)
+        self._clock.lap("preprocess")
+        if good:
+            self.future = reader.backend.ask(images, self.deadline, options.key, request_id, tracing.passed_on(trace))
+
+    def _prepare(self, submission: inputs.Submission) -> list[c.Image28 | DigitsError]:
+        """Every image as 28×28, or its own failure."""
+        if submission.tensor is not None:
+            return list(submission.tensor)
+        out: list[c.Image28 | DigitsError] = []
+        for data in submission.images:
+            try:
+                if isinstance(data, InputError):
+                    raise data
+                picture = decode(data, self._reader.settings.max_pixels)
+                self._clock.lap("decode")
+                out.append(normalise(ink_of(picture)))
+                self._clock.lap("preprocess")
+            except InputError as exc:
+                out.append(exc)
+        return out
+
+    def finish(self) -> Reply:
+        """Answer, count and log, whatever became of the future.  Never raises."""
+        self._clock.lap("predict")
+        try:
+            reply = Reply(200, JSON, json.dumps(self._body(None if self.future is None else self.future.result())))
+        except Exception as exc:
+            reply = refusal(exc, self._request_id)
+        self._reader.note(reply.status, self._arrived, self._request_id, self._facts)
+        return reply
+
+    def _body(self, prediction: Prediction | None) -> dict[str, Any]:
+        """The answer's JSON."""
+        results = self._results(prediction)
+        timing = self._clock.done()
+        common: dict[str, Any] = {"timing_ms": timing, "request_id": self._request_id}
+        metrics = self._reader.metrics
+        if prediction is not None:
+            common["model"] = {"name": self._reader.settings.model_name, "version": prediction.version}
+            metrics.answered(prediction.version, self._options.key[1] or "", len(prediction.probabilities))
+            self._facts["version"] = prediction.version
+        metrics.stages(self._clock.ms)
+        self._facts["timing_ms"] = timing
+        if self._many:
+            return {"results": results, **common}
+        self._facts["digit"] = results[0]["digit"]
+        return {**results[0], **common}
+
+    def _results(self, prediction: Prediction | None) -> list[dict[str, Any]]:
+        threshold = 0.5
+        rows: list[list[float]] = []
+        if prediction is not None:
+            version = self._reader.backend.version(prediction.version)
+            threshold = version.threshold if version is not None else threshold
+            rows = prediction.probabilities.tolist()
+        results, at = [], 0
+        for one in self._prepared:
+            if isinstance(one, DigitsError):
+                results.append({"error": problems.document(problems.problem_for(one), str(one), self._request_id)})
+                continue
+            made = answers.answer(one, rows[at], threshold, self._options.top)
+            self._reader.metrics.answer(made["digit"], rows[at][made["digit"]], made["sure"])
+            results.append(made)
+            at += 1
+        return results
