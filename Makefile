@@ -7,7 +7,7 @@ export PYTHONPATH := $(CURDIR)
 AIM     = $(if $(HOST),--host $(HOST)) $(if $(GRPC),--grpc $(GRPC)) $(if $(REST),--rest $(REST))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-k8s k8s-alerts canary promote rollback lint check-format train export proto lock vendor conformance loadtest loadtest-ui images test-containers sbom bench-serving bench-gateway clean
+.PHONY: help run test test-k8s test-cluster k8s-alerts canary promote rollback lint check-format train export proto lock vendor conformance loadtest loadtest-ui images test-containers sbom bench-serving bench-gateway clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ k8s-alerts: monitoring/prometheus/alerts.yml  ## copy the alerts to the Kubernet
 
 images:  ## build the container images, tagged with TAG (dev), the version and the commit
 	@$(PYTHON) tools/images.py --tag $(or $(TAG),dev)
+
+test-cluster: $(VENV)/dev.stamp  ## apply the manifests to a real control plane; needs the binaries that tools/control_plane.sh builds
+	$(PY) -m pytest tests/trial_cluster.py $(PYTEST)
 
 test-containers: $(VENV)/dev.stamp $(VENV)/policy.stamp  ## build the images, run docker-compose.yml, kill, publish, scrape, tear down; needs an engine
 	$(PY) -m pytest tests/test_containers_policy.py tests/trial_containers.py $(PYTEST)
