@@ -99,6 +99,6 @@ def control_plane(binaries: Path, folder: Path) -> Iterator[ControlPlane]:
 def _wait_until_ready(plane: ControlPlane, running: list[subprocess.Popen[bytes]], folder: Path) -> None:
     until = time.monotonic() + START_S
     while plane.kubectl("get", "--raw", "/readyz").returncode:
-        ended = any(process.poll() is not None for process in running)
-        assert not ended and time.monotonic() < until, (folder / "kube-apiserver.log").read_text()[-2000:]
+        well = time.monotonic() < until and all(process.poll() is None for process in running)
+        assert well, (folder / "kube-apiserver.log").read_text()[-2000:]
         time.sleep(0.5)
