@@ -29,6 +29,9 @@ MIN_CONTRAST: Final = 24
 NOISE_FLOOR: Final = 16
 """One part in this many of the contrast is paper grain or JPEG ringing, not ink."""
 
+BLACK_ON_WHITE: Final = bytes(range(255, -1, -1))
+"""Ink by grey level there, but for the paper's grain."""
+
 Ink = NDArray[np.uint8]
 """uint8 [H, W], 0 = paper, 255 = ink."""
 Picture = Image.Image | NDArray[np.uint8]
@@ -205,4 +208,9 @@ def ink_of(picture: Picture) -> Ink:
     rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
     if not rows.size:
         raise BlankCanvas("the image is blank: every pixel is paper")
-    return np.take(table, pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    cropped = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    if first == 0 and table[: last + 1].tobytes() == BLACK_ON_WHITE[: last + 1]:  # the usual canvas: no need to look up
+        turned = np.subtract(np.uint8(255), cropped)
+        turned *= cropped <= last
+        return turned
+    return np.take(table, cropped)

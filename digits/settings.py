@@ -43,7 +43,7 @@ class WebSettings:
     web_workers: int = setting(2, "processes", "gunicorn workers: one a core", 1, 64)
     web_threads: int = setting(4, "threads", "for large pictures and pages, in each worker", 1, 64)
     max_waiting: int = setting(64, "requests", "requests in work or waiting in a worker; beyond that, 503 at once", 1, 100_000)
-    rpcs_in_flight: int = setting(1, "calls", "calls of the model server at once by a worker; drawings share them", 1, 64)
+    rpcs_in_flight: int = setting(2, "calls", "calls of the model server at once by a worker; drawings share them", 1, 64)
     read_timeout_s: float = setting(10.0, "s", "time a client may take to send a request, or to fetch its answer", 0.1, 600)
     rate_limit: float = setting(0.0, "requests/s", "requests for an answer by one client's address to a worker; 0 = any", 0)
     cors_origins: str = setting("", "origins", "other origins whose pages may ask, with commas between, or *")
