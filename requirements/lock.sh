@@ -10,6 +10,7 @@ without=$(for name in $python_side; do printf ' --no-emit-package %s' "$name"; d
 $compile --extra dev --extra load -o requirements/dev.txt
 for extra in web train load; do $compile --extra "$extra" -c requirements/dev.txt -o "requirements/$extra.txt"; done
 $compile --extra serve -c requirements/dev.txt $without -o requirements/serve.txt
+$compile --extra web --extra otel -c requirements/dev.txt -o requirements/otel.txt
 $compile --extra web --extra serve -c requirements/dev.txt $without -o requirements/run.txt
 # Beside the others, in an environment of its own: checkov pins ninety packages for itself.
 echo "checkov>=3.2" | ${compile% pyproject.toml} - -o requirements/policy.txt

@@ -72,6 +72,7 @@ class Reader:
 
     def __init__(self, settings: WebSettings, backend: Backend, metrics: Metrics, records: Records) -> None:
         self.settings, self.backend, self.metrics, self.records = settings, backend, metrics, records
+        self.tracer = tracing.tracer()
 
     def begin(
         self, submission: inputs.Submission, options: inputs.Options, arrived: float, request_id: str, traceparent: str | None
@@ -80,7 +81,13 @@ class Reader:
 
         arrived: on time.monotonic's clock.  Raises a DigitsError where there is nothing to ask, or nobody.
         """
-        return Reading(self, submission, options, arrived, request_id, tracing.accepted(traceparent))
+        span = self.tracer.begin(traceparent, arrived, request_id)
+        try:
+            return Reading(self, submission, options, arrived, request_id, span)
+        except Exception as exc:
+            if span is not None:
+                span.end(problems.problem_for(exc).status if isinstance(exc, DigitsError) else 500, {})
+            raise
 
     def refused(self, error: BaseException, arrived: float, request_id: str) -> Reply:
         """Answer a request of which nothing could be begun, count and log it."""
@@ -101,15 +108,16 @@ class Reading:
 
     def __init__(
         self, reader: Reader, submission: inputs.Submission, options: inputs.Options, arrived: float, request_id: str,
-        trace: tracing.Trace | None,
+        span: tracing.Span | None,
     ) -> None:  # fmt: skip
         self._reader, self._options, self._arrived, self._request_id = reader, options, arrived, request_id
         self._many = submission.many
         self._clock = Clock(arrived)
         self._prepared = self._prepare(submission)
         self._facts: dict[str, Any] = {"images": len(self._prepared)}
-        if trace is not None:
-            self._facts["trace_id"] = trace.trace_id
+        self._span = span
+        if span is not None:
+            self._facts["trace_id"] = span.trace_id
         self.deadline = arrived + reader.settings.deadline_ms / 1000
         self.future: Future[Prediction] | None = None
         good = [image for image in self._prepared if not isinstance(image, DigitsError)]
@@ -118,7 +126,7 @@ class Reading:
         images = submission.tensor if submission.tensor is not None else np.array(good)
         self._clock.lap("preprocess")
         if good:
-            self.future = reader.backend.ask(images, self.deadline, options.key, request_id, tracing.passed_on(trace))
+            self.future = reader.backend.ask(images, self.deadline, options.key, request_id, "" if span is None else span.header)
 
     def _prepare(self, submission: inputs.Submission) -> list[c.Image28 | DigitsError]:
         """Every image as 28×28, or its own failure."""
@@ -145,6 +153,8 @@ class Reading:
         except Exception as exc:
             reply = refusal(exc, self._request_id)
         self._reader.note(reply.status, self._arrived, self._request_id, self._facts)
+        if self._span is not None:
+            self._span.end(reply.status, self._facts)
         return reply
 
     def _body(self, prediction: Prediction | None) -> dict[str, Any]:

@@ -1,12 +1,22 @@
-"""W3C trace context: who asked us is told to whom we ask."""
+"""W3C trace context: who asked us is told to whom we ask, and recorded where OpenTelemetry is installed and configured."""
 
 from __future__ import annotations
 
+import importlib.util
+import logging
+import os
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+log = logging.getLogger(__name__)
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""OpenTelemetry's own variables; without either nothing is recorded."""
+NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,41 @@ def accepted(header: str | None) -> Trace | None:
     return Trace(match[2], match[3], match[4])
 
 
-def passed_on(trace: Trace | None) -> str:
-    """The traceparent for the model server: the same trace, with a span of our own; empty without a trace."""
-    return "" if trace is None else f"00-{trace.trace_id}-{secrets.token_hex(8)}-{trace.flags}"
+class Span:
+    """Our part in a trace.
+
+    trace_id: hexadecimal; header: the traceparent for the model server.
+    """
+
+    def __init__(self, trace_id: str, header: str) -> None:
+        self.trace_id, self.header = trace_id, header
+
+    def end(self, status: int, facts: Mapping[str, Any]) -> None:
+        """The request is answered.  facts: those of its line in the log."""
+
+
+class Tracer:
+    """Passes a caller's trace on, with a span of our own that nobody records."""
+
+    def begin(self, traceparent: str | None, arrived: float, request_id: str) -> Span | None:
+        """A request begins; None if it belongs to no trace.  arrived: on time.monotonic's clock."""
+        trace = accepted(traceparent)
+        if trace is None:
+            return None
+        return Span(trace.trace_id, f"00-{trace.trace_id}-{secrets.token_hex(8)}-{trace.flags}")
+
+
+def tracer() -> Tracer:
+    """The tracer that the environment asks for; after the fork, for it may start a thread."""
+    if not any(os.environ.get(name) for name in ENDPOINTS) or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return Tracer()
+    try:
+        missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    except ModuleNotFoundError:
+        missing = list(NEEDED)
+    if missing:
+        log.warning("traces are not recorded: %s is not installed (requirements/otel.txt)", " and ".join(missing))
+        return Tracer()
+    from webapp.telemetry import RecordingTracer
+
+    return RecordingTracer()
