@@ -210,7 +210,7 @@ def ink_of(picture: Picture) -> Ink:
         raise BlankCanvas("the image is blank: every pixel is paper")
     cropped = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     if first == 0 and table[: last + 1].tobytes() == BLACK_ON_WHITE[: last + 1]:  # the usual canvas: no need to look up
-        turned = np.subtract(np.uint8(255), cropped)
+        turned: Ink = np.subtract(np.uint8(255), cropped)
         turned *= cropped <= last
         return turned
     return np.take(table, cropped)
