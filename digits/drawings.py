@@ -7,7 +7,6 @@ train anything.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from PIL import Image, ImageDraw
 from digits.contract import Images28
 from digits.errors import DataUnavailable
 from digits.images import ink_of
+from digits.png import from_canvas
 from digits.preprocess import normalise
 
 CANVAS_PX = 280
@@ -75,9 +75,7 @@ def draw(strokes: Sequence[NDArray[np.floating]], brush_px: float, size: float) 
 
 def png(image: Image.Image) -> bytes:
     """The drawing as a browser's canvas would send it: an RGBA PNG."""
-    out = io.BytesIO()
-    image.convert("RGBA").save(out, "PNG")
-    return out.getvalue()
+    return from_canvas(np.asarray(image.convert("RGBA")))
 
 
 def images(digits: PenDigits, brush_px: float, size: float) -> Images28:

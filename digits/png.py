@@ -195,14 +195,25 @@ def _stored(raw: bytes) -> bytes:
     return b"".join(parts)
 
 
-_HEADER = SIGNATURE + struct.pack(">I", 13) + (
-    _ihdr := b"IHDR" + struct.pack(">IIBBBBB", IMAGE_PX, IMAGE_PX, 8, 0, 0, 0, 0)
-) + struct.pack(">I", zlib.crc32(_ihdr))  # fmt: skip
-_END = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+_HEADER = SIGNATURE + _chunk(b"IHDR", struct.pack(">IIBBBBB", IMAGE_PX, IMAGE_PX, 8, 0, 0, 0, 0))
+_END = _chunk(b"IEND", b"")
 
 
 def encode(image: Image28) -> bytes:
     """uint8 [28, 28] → a grey PNG, without Pillow's detours."""
     rows = b"".join([b"\0" + row.tobytes() for row in image])
-    body = b"IDAT" + zlib.compress(rows, 1)
-    return _HEADER + struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)) + _END
+    return _HEADER + _chunk(b"IDAT", zlib.compress(rows, 1)) + _END
+
+
+def from_canvas(pixels: NDArray[np.uint8]) -> bytes:
+    """uint8 [H, W, 4], RGBA → the PNG that Chromium's canvas makes of it: every row filtered by `up`, little deflated."""
+    height, width, _ = pixels.shape
+    rows = np.empty((height, 1 + 4 * width), np.uint8)
+    rows[:, 0], rows[:, 1:] = UP, pixels.reshape(height, -1)
+    rows[1:, 1:] -= pixels.reshape(height, -1)[:-1]
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0))
+    return SIGNATURE + header + _chunk(b"IDAT", zlib.compress(rows.tobytes(), 3)) + _END

@@ -13,7 +13,7 @@ from PIL import Image
 from digits.drawings import draw
 from digits.errors import BlankCanvas
 from digits.images import MAX_PIXELS, decode, ink_of
-from digits.png import MAX_RAW, encode, quickly_read
+from digits.png import MAX_RAW, encode, from_canvas, quickly_read
 from digits.strokes import handwrite
 
 
@@ -96,6 +96,14 @@ def test_pixels_that_are_more_or_fewer_than_promised_are_left_to_pillow() -> Non
 def test_a_28_by_28_is_written_as_png() -> None:
     image = np.random.default_rng(1).integers(0, 256, (28, 28)).astype(np.uint8)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(encode(image)))), image)
+
+
+@pytest.mark.parametrize("size", [(1, 1, 4), (5, 9, 4), (280, 280, 4)])
+def test_a_canvas_is_written_as_a_png_that_anybody_reads(size: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, size).astype(np.uint8)
+    image = Image.open(io.BytesIO(from_canvas(pixels)))
+    assert image.mode == "RGBA"
+    assert np.array_equal(np.asarray(image), pixels)
 
 
 @pytest.mark.parametrize("kind", range(5))

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI, Request
 
-from digits.preprocess import digit_image
-from loadtest.peers.session import Session, answer
+from loadtest.peers.session import Session, answer, read
 
 app = FastAPI()
 session = Session()
@@ -17,4 +16,4 @@ session = Session()
 @app.post("/api/predict")
 async def predict(request: Request) -> dict[str, Any]:
     """One picture."""
-    return answer(session(digit_image(await request.body())[np.newaxis])[0])
+    return answer(session(read(await request.body())[np.newaxis])[0])

@@ -9,8 +9,7 @@ import keras
 import numpy as np
 from flask import Flask, request
 
-from digits.preprocess import digit_image
-from loadtest.peers.session import answer
+from loadtest.peers.session import answer, read
 
 app = Flask(__name__)
 inputs = keras.Input((28, 28), dtype="uint8")
@@ -21,4 +20,4 @@ model = keras.Model(inputs, layer(inputs)["probabilities"])
 @app.post("/api/predict")
 def predict() -> dict[str, Any]:
     """One picture."""
-    return answer(model.predict(digit_image(request.get_data())[np.newaxis], verbose=0)[0])
+    return answer(model.predict(read(request.get_data())[np.newaxis], verbose=0)[0])

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from flask import Flask, request
 
-from digits.preprocess import digit_image
-from loadtest.peers.session import Session, answer
+from loadtest.peers.session import Session, answer, read
 
 app = Flask(__name__)
 session = Session()
@@ -17,4 +16,4 @@ session = Session()
 @app.post("/api/predict")
 def predict() -> dict[str, Any]:
     """One picture."""
-    return answer(session(digit_image(request.get_data())[np.newaxis])[0])
+    return answer(session(read(request.get_data())[np.newaxis])[0])

@@ -7,8 +7,7 @@ import litserve
 import numpy as np
 from fastapi import Body
 
-from digits.preprocess import digit_image
-from loadtest.peers.session import Session, answer
+from loadtest.peers.session import Session, answer, read
 
 
 class Digits(litserve.LitAPI):  # type: ignore[misc]
@@ -19,7 +18,7 @@ class Digits(litserve.LitAPI):  # type: ignore[misc]
 
     # LitServe looks at the annotation itself (so it must not be a string), and pickles what it is given for its workers
     def decode_request(self, request: Annotated[bytes, Body()]) -> Any:
-        return digit_image(request)
+        return read(request)
 
     def batch(self, inputs: list[Any]) -> Any:
         return np.stack(inputs)

@@ -1,12 +1,24 @@
-"""ONNX Runtime as the peers use it: one thread a process, for there is a process a core."""
+"""What the peers share: how they read a picture, and ONNX Runtime, one thread a process, for there is a process a core."""
 
 from __future__ import annotations
 
+import io
 import os
 from typing import Any
 
 import numpy as np
 import onnxruntime
+from PIL import Image
+
+from digits.images import ink_of
+from digits.preprocess import digit_image, normalise
+
+
+def read(data: bytes) -> Any:
+    """A picture's 28×28, uint8: decoded by Pillow, as anybody would, or with PEERS_READER=ours as the gateway does."""
+    if os.environ.get("PEERS_READER") == "ours":
+        return digit_image(data)
+    return normalise(ink_of(Image.open(io.BytesIO(data))))
 
 
 class Session:
