@@ -104,6 +104,7 @@ def test_a_canary_is_promoted_and_taken_back_in_the_cluster_and_in_the_file(clus
     done = cluster.rollout("promote", "2")
     assert done.returncode == 0, done.stderr
     assert "stable is version 2 in every pod" in done.stdout
+    assert "until they are gone: tfserving-0" in done.stdout
     assert version_of(cluster, "stable") == 2
     assert 'version_labels { key: "stable" value: 2 }' in cluster.file.read_text()
     assert "annotate pods" in cluster.called()  # without it a pod's copy follows within the minute

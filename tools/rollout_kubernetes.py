@@ -52,12 +52,20 @@ class Cluster:
         self._run("annotate", "pods", "-l", PODS, "--overwrite", f"digits/models-config={digest}")
 
     def pods(self) -> list[str]:
-        """The model servers that run."""
-        found = self._run("get", "pods", "-l", PODS, "--field-selector=status.phase=Running", "-o", "json")
-        names = [one["metadata"]["name"] for one in json.loads(found)["items"] if "deletionTimestamp" not in one["metadata"]]
+        """The model servers that run and stay."""
+        names = self._pods(leaving=False)
         if not names:
             raise Refused(f"there is no running pod with {PODS} in namespace {self._namespace}")
         return names
+
+    def leaving(self) -> list[str]:
+        """Those that a rollout has replaced: gateways ask them until their connections end."""
+        return self._pods(leaving=True)
+
+    def _pods(self, leaving: bool) -> list[str]:
+        found = self._run("get", "pods", "-l", PODS, "--field-selector=status.phase=Running", "-o", "json")
+        every = [one["metadata"] for one in json.loads(found)["items"]]
+        return [one["name"] for one in every if ("deletionTimestamp" in one) == leaving]
 
     def ask(self, pod: str, path: str, wanted: str) -> str:
         """Run the readiness probe's script in a pod; returns what it printed."""
@@ -89,6 +97,9 @@ def move(cluster: Cluster, action: str, version: int | None) -> None:
     cluster.replace_config(rollout.with_labels(text, after))
     took_s = wait_until_followed(cluster, label, after[label])
     print(f"{label} is version {after[label]} in every pod after {took_s:.1f} s")
+    leaving = cluster.leaving()
+    if leaving:
+        print(f"on their way out, and answering as before until they are gone: {', '.join(leaving)}")
 
 
 def wait_until_followed(cluster: Cluster, label: str, version: int) -> float:
