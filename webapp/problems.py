@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import uuid
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +83,7 @@ def printable(text: str) -> str:
 def plain_or_new(sent: str) -> str:
     """The request id that a caller sent, if it is a plain one; else a new one."""
     plain = 0 < len(sent) <= 64 and sent.isascii() and all(ch.isalnum() or ch in "-_." for ch in sent)
-    return sent if plain else uuid.uuid4().hex
+    return sent if plain else secrets.token_hex(16)
 
 
 def request_id() -> str:
