@@ -35,7 +35,8 @@ def _predict(settings: WebSettings) -> dict[str, Any]:
     image = {"type": "string", "description": "a data URL, or base64"}
     form = {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}, "required": ["image"]}
     one = {"type": "object", "properties": {"image": image}, "required": ["image"]}
-    images = {"type": "array", "items": {"oneOf": [image, one]}, "minItems": 1, "maxItems": MAX_ITEMS}
+    listed = {"description": "like `image`, or an object with one; whatever else is there gets an error in its place"}
+    images = {"type": "array", "items": listed, "minItems": 1, "maxItems": MAX_ITEMS}
     many = {"type": "object", "properties": {"images": images}, "required": ["images"]}
     binary: dict[str, Any] = {}
     by_status: dict[int, set[str]] = {
