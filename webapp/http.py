@@ -13,7 +13,7 @@ import httptools
 from webapp.incoming import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL, Refused, Request, too_much_head
 
 if TYPE_CHECKING:
-    from webapp.worker import Hall
+    from webapp.hall import Hall
 
 MAX_FRAMING, FRAMING_A_BYTE = 32_768, 8
 """Bytes of a request that are no body, and as many more for each that is: endless headers, and chunks of nearly nothing."""

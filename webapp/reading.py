@@ -1,6 +1,6 @@
 """One request's images read: from their bytes to the answer's JSON, with no web framework around it.
 
-The view of `/api/predict` and the worker's short way (`webapp.worker`) share it.
+The view of `/api/predict` and the worker's short way (`webapp.hall`) share it.
 """
 
 from __future__ import annotations
