@@ -17,6 +17,7 @@ from serving import messages, text_config
 from serving import tensorflow_c as c
 from serving.engine import EngineOptions, LoadedModel
 from serving.status import Code, Status
+from serving.tensorflow_loops import looping_functions, loops
 from serving.tensors import KINDS, STRING, Tensor
 
 VARIABLE_OPERATIONS = (b"VarHandleOp", b"VariableV2", b"Variable")
@@ -41,7 +42,7 @@ def _timeout_options(timeout_s: float) -> bytes:
 
 
 class Pace:
-    """How long the runs of one plan took of late: the longest, forgotten by a hundredth each run.  Seconds."""
+    """How long runs of one plan and one size took of late: the longest, forgotten by a hundredth each run.  Seconds."""
 
     def __init__(self) -> None:
         self._longest = math.inf  # nothing is known before the first
@@ -130,7 +131,8 @@ class TensorFlowModel:
         self.signatures = signatures
         self._lib, self._session, self._graph = lib, session, graph
         self._outputs: dict[str, c.Output] = {}
-        self._plans: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[Any, Any, Pace]] = {}
+        self._plans: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[Any, Any, dict[int, Pace] | None]] = {}
+        self._looping = looping_functions(lib, graph)
 
     def _output(self, name: str) -> c.Output:
         """Resolve `operation:index`."""
@@ -146,24 +148,26 @@ class TensorFlowModel:
             found = self._outputs[name] = c.Output(operation, number)
         return found
 
-    def _plan(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> tuple[Any, Any, Pace]:
+    def _plan(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> tuple[Any, Any, dict[int, Pace] | None]:
+        """What to feed and to fetch, and how long that took by size; None where the size does not tell, for there are loops."""
         plan = self._plans.get((feeds, fetches))
         if plan is None:
-            plan = (
-                c.array_of(c.Output, [self._output(n) for n in feeds]),
-                c.array_of(c.Output, [self._output(n) for n in fetches]),
-                Pace(),
-            )
+            fed, fetched = [self._output(n) for n in feeds], [self._output(n) for n in fetches]
+            endless = loops(self._lib, self._looping, [one.operation for one in fetched], [one.operation for one in fed])
+            plan = (c.array_of(c.Output, fed), c.array_of(c.Output, fetched), None if endless else {})
             self._plans[feeds, fetches] = plan
         return plan
 
     def run(self, feeds: Mapping[str, Tensor], fetches: Sequence[str], timeout_s: float | None) -> list[Tensor]:
         """Run the graph once.  Raises Status with the session's own code and text."""
         lib = self._lib
-        inputs, outputs, pace = self._plan(tuple(feeds), tuple(fetches))
+        inputs, outputs, paces = self._plan(tuple(feeds), tuple(fetches))
+        pace = None
+        if paces is not None:  # within a factor of two of the same size
+            pace = paces.setdefault(sum(tensor.array.nbytes for tensor in feeds.values()).bit_length(), Pace())
         status = lib.TF_NewStatus()
         options = None
-        encoded = IN_THE_CALLERS_THREAD if pace.is_quick(timeout_s) else b""
+        encoded = IN_THE_CALLERS_THREAD if pace is not None and pace.is_quick(timeout_s) else b""
         if timeout_s is not None:
             encoded += _timeout_options(timeout_s)
         if encoded:
@@ -178,7 +182,8 @@ class TensorFlowModel:
             lib.TF_SessionRun(
                 self._session, options, inputs, fed, len(feeds), outputs, fetched, len(fetches), None, 0, None, status
             )  # fmt: skip
-            pace.took(time.perf_counter() - began)
+            if pace is not None:
+                pace.took(time.perf_counter() - began)
             lib.check(status)
             return [self._from_c(handle) for handle in fetched if handle]
         finally:
