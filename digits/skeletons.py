@@ -29,6 +29,15 @@ def zero(r: Random) -> list[Stroke]:
     if curl:
         inward = np.clip((along - 1 / sweep) / (1 - 1 / sweep), 0, 1)[:, None] * r.uniform(0.2, 0.7)
         outline += inward * (np.array([0.35, 0.5]) - outline)
+    elif r.random() < 0.2:  # the pen comes in from the upper right, or swings out there, over a ring that is whole
+        top = (0.35 + r.normal(0.02, 0.05), r.uniform(0.0, 0.1))
+        way = [(top[0] + r.uniform(0.05, 0.2), top[1] - r.uniform(-0.04, 0.1))]
+        way.append((way[0][0] + r.uniform(0.02, 0.2), way[0][1] + r.normal(-0.02, 0.05)))
+        return [outline, curve(top, *way)]
+    elif r.random() < 0.1:  # slashed, as programmers and radio operators do
+        reach, lean = r.uniform(0.25, 0.62), np.deg2rad(r.uniform(35, 75))
+        dx, dy = reach * np.cos(lean), reach * np.sin(lean)
+        return [outline, line((0.35 + dx, 0.5 - dy), (0.35 - dx, 0.5 + dy))]
     return [outline]
 
 
@@ -40,11 +49,18 @@ def one(r: Random) -> list[Stroke]:
     if r.random() < 0.78:  # the flag: a tick, or an upstroke nearly as long as the stem, never level like a 7's bar
         angle = np.deg2rad(r.uniform(24, 72))
         length = r.uniform(0.1, 0.45) if r.random() < 0.55 else r.uniform(0.4, 0.85)
+        steep = r.random() < 0.18  # up the way the stem comes down, so that the two all but close a loop
+        if steep:
+            angle, length = np.deg2rad(r.uniform(68, 86)), r.uniform(0.35, 0.8)
         length = min(length, 0.8 / np.sin(angle), 0.62 / np.cos(angle))
         tip = (top[0] - length * np.cos(angle), top[1] + length * np.sin(angle))
         bend = ((tip[0] + top[0]) / 2 + r.normal(0, 0.03), (tip[1] + top[1]) / 2 + r.normal(0.0, 0.04))
+        if steep:
+            bend = (bend[0] - r.uniform(0.0, 0.06), bend[1])
+        elif r.random() < 0.12:  # the flag comes in level before it rises
+            bend = (bend[0] + r.uniform(0.0, 0.08), tip[1] + r.uniform(-0.06, 0.04))
         flag = curve(tip, bend, top)
-        if r.random() < 0.3:  # the pen swings over the top instead of turning
+        if r.random() < 0.35:  # the pen swings over the top instead of turning
             swing = (top[0] + r.uniform(0.0, 0.05), top[1] - r.uniform(0.0, 0.05))
             strokes = [curve(tip, bend, swing, (0.5 + bow + 0.02, 0.5), foot)]
         else:
@@ -52,7 +68,7 @@ def one(r: Random) -> list[Stroke]:
         if r.random() < 0.15:  # a hook where the flag begins
             strokes[0] = np.vstack((line((tip[0] + r.uniform(0.0, 0.08), tip[1] - r.uniform(0.02, 0.1))), strokes[0]))
     if r.random() < 0.3:  # the foot
-        left, right = r.uniform(0.08, 0.35), r.uniform(0.05, 0.38)
+        left, right = r.uniform(0.08, 0.48), r.uniform(0.05, 0.48)
         tilt = r.normal(0, 0.04)
         strokes.append(line((foot[0] - left, 1.0 + tilt), (foot[0] + right, 1.0 - tilt)))
     elif r.random() < 0.15:  # or a hook at the end
@@ -92,6 +108,18 @@ def three(r: Random) -> list[Stroke]:
         return [curve(*head, (inner + 0.1, waist), (inner - 0.06, waist + 0.03), (inner + 0.08, waist + 0.07), *belly, tail)]
     if style < 0.35:  # hardly any waist: the stroke slides from the head into the belly
         return [curve(*head, (0.72 * width, waist), *belly, tail)]
+    if style < 0.47:  # a wide head, a notch for a waist, and a belly that is all tail
+        waist, notch = r.uniform(0.3, 0.5), r.uniform(0.6, 0.86) * width
+        hook = (r.uniform(-0.1, 0.3) * width, r.uniform(0.88, 1.02))
+        low = [(r.uniform(0.85, 1.1) * width, r.uniform(0.6, 0.75)), (r.uniform(0.45, 0.75) * width, r.uniform(0.9, 1.0))]
+        return [
+            np.vstack(
+                (
+                    curve((0.02, r.uniform(0.02, 0.16)), (0.5 * width, 0.0), (width, r.uniform(0.06, 0.16)), (notch, waist)),
+                    curve((notch, waist), *low, hook),
+                )
+            )
+        ]
     return [np.vstack((curve(*head, (inner, waist)), curve((inner, waist), *belly, tail)))]
 
 
@@ -105,15 +133,17 @@ def four(r: Random) -> list[Stroke]:
         angle = line((r.uniform(0.1, 0.42), 0.0), (left, bar), (right, bar + r.normal(0, 0.05)))
         return [angle, line((stem_x + r.normal(0.02, 0.04), r.uniform(0.0, 0.5)), stem_end)]
     if style < 0.5:  # narrow, the angle rounded like an L, a short stem through its foot
-        bar = r.uniform(0.62, 0.8)
+        bar = r.uniform(0.62, 0.86)
         foot = curve(
             (r.uniform(0.2, 0.5), 0.0),
             (left + 0.04, 0.55 * bar),
             (left, bar - 0.04),
             (left + 0.1, bar),
-            (right - 0.1, bar - r.uniform(0, 0.08)),
+            (right - 0.1, bar - r.uniform(0, 0.14)),
         )
-        return [foot, line((stem_x + r.normal(0, 0.04), r.uniform(0.3, 0.62)), stem_end)]
+        stem = line((stem_x + r.normal(0, 0.04), bar - r.uniform(0.06, 0.36)), stem_end)
+        squeezed = np.array([r.uniform(0.5, 1.0), 1.0])
+        return [foot * squeezed, stem * squeezed]
     if style < 0.68:  # open and round, like a u with a tail
         bowl = curve(
             (left + 0.05, 0.0),
@@ -152,6 +182,8 @@ def five(r: Random) -> list[Stroke]:
         (0.62 * width, 0.98),
         (r.uniform(-0.06, 0.14), r.uniform(0.84, 1.0)),
     ]
+    if r.random() < 0.1:  # the bowl is drawn nearly shut
+        bowl[2:] = [(0.45 * width, 0.98), (r.uniform(0.0, 0.12), 0.86), (r.uniform(0.0, 0.2), r.uniform(0.62, 0.78))]
     top_left = (left + r.uniform(0, 0.16), r.uniform(0, 0.06))
     bar_end = (width * r.uniform(0.85, 1.6), r.normal(0.0, 0.05))
     neck = curve(top_left, (left + 0.02, 0.22), (left - 0.02, shoulder + 0.03))
@@ -199,14 +231,15 @@ def seven(r: Random) -> list[Stroke]:
     if r.random() < 0.4:  # a serif where the bar begins
         bar = np.vstack((line((r.normal(0.0, 0.04), r.uniform(0.1, 0.3))), bar))
     strokes = [np.vstack((bar, curve(corner, middle, foot)))]
-    if r.random() < 0.3:  # a round head, like a 2's
+    if r.random() < 0.36:  # a round head, like a 2's
         hook = [(r.normal(0.02, 0.03), r.uniform(0.08, 0.24))] if r.random() < 0.5 else []
         strokes = [curve(*hook, (0.12 * width, 0.04), (0.6 * width, 0.0), (width, r.uniform(0.06, 0.16)), middle, foot)]
     if r.random() < 0.6:  # barred, high or low, straight or waved
-        at = r.uniform(0.36, 0.72)
+        low = r.random() < 0.25  # down to where a 2 has its foot, but shorter than that
+        at = r.uniform(0.62, 0.8) if low else r.uniform(0.36, 0.72)
         x = corner[0] + (foot[0] - corner[0]) * at
-        half, lift = r.uniform(0.1, 0.36), r.normal(0, 0.06)
-        shift = r.normal(0, 0.08)
+        half, lift = r.uniform(0.1, 0.28 if low else 0.4), r.normal(0, 0.07)
+        shift = r.normal(0.03, 0.1)
         wave = r.normal(0, 0.025)
         strokes.append(curve((x - half + shift, at + lift), (x + shift, at + wave), (x + half + shift, at - lift)))
     return strokes
@@ -222,6 +255,8 @@ def eight(r: Random) -> list[Stroke]:
             top,
             arc((c + r.normal(0, 0.03), (1 + waist) / 2), (lower, (1 - waist) / 2), r.uniform(0.6, 0.9), r.uniform(0.95, 1.1)),
         ]
+    if style < 0.27:  # the lower ring squeezed to a loop of string, the upper one wide and not quite shut
+        lower, upper = r.uniform(0.06, 0.18), r.uniform(0.14, 0.3)
     # one stroke from the upper right: an S, and back up; the ends may not meet, or may cross
     gap = r.normal(0.03, 0.09)
     begin = (c + upper * r.uniform(0.4, 1.15), r.uniform(0.0, 0.24))
@@ -249,6 +284,11 @@ def nine(r: Random) -> list[Stroke]:
         start = (0.5 * width, r.uniform(0.1, 0.2))
         loop = [(0.62 * width, 0.0), (0.2 * width, 0.0), (0.05, 0.6 * eye), (0.4 * width, eye)]
     meet = (width * r.uniform(0.86, 1.02), r.uniform(0.04, 0.26))
+    if 0.3 <= style < 0.38:  # the loop pressed flat by a hurried hand
+        eye = r.uniform(0.14, 0.26)
+        start = (width * r.uniform(0.85, 1.0), r.uniform(0.06, 0.14))
+        loop = [(0.5 * width, 0.0), (0.05, 0.65 * eye), (0.42 * width, eye)]
+        meet = (width * r.uniform(0.9, 1.05), r.uniform(0.04, 0.14))
     tail = r.random()
     if tail < 0.4:  # straight down
         down = [(width * r.uniform(0.75, 1.05), 0.62), (width * r.uniform(0.2, 1.05), 1.0)]
