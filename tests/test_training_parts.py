@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,17 +11,20 @@ keras = pytest.importorskip("keras")
 
 from digits.strokes import synthetic  # noqa: E402
 from training.augment import Augmenter  # noqa: E402
-from training.batches import Batches  # noqa: E402
+from training.batches import Batches, Fresh  # noqa: E402
 from training.brush import redrawn  # noqa: E402
 from training.calibrate import choose_threshold, fit_temperature, nll, reliability, tempered  # noqa: E402
 from training.corruptions import CORRUPTIONS  # noqa: E402
 from training.data import padded, standardise, statistics  # noqa: E402
 from training.distil import Distilled, Teachers, accuracy  # noqa: E402
+from training.lessons import build  # noqa: E402
 from training.network import PARAMETERS, lenet5_v2, residual  # noqa: E402
 from training.pools import Pools  # noqa: E402
 from training.recipe import Recipe  # noqa: E402
 
 IMAGES, LABELS = synthetic(60, seed=4)
+POOLS = Pools((IMAGES, IMAGES, IMAGES), (LABELS, LABELS, LABELS))
+PIXELS = (33.0, 78.0)
 
 LAYERS = {
     "convolution_1": ((28, 28, 32), 832),
@@ -44,9 +49,8 @@ def test_the_network_has_the_agreed_layers() -> None:
 
 
 def test_batches_are_a_function_of_seed_epoch_and_index() -> None:
-    pools = Pools((IMAGES, IMAGES, IMAGES), (LABELS, LABELS, LABELS))
     recipe = Recipe(epoch_images=128, batch=32)
-    one, two, other = (Batches(pools, recipe, (33.0, 78.0), seed) for seed in (1, 1, 2))
+    one, two, other = (Batches(Fresh(POOLS, recipe), recipe, PIXELS, seed) for seed in (1, 1, 2))
     for mine, same in zip(one[3], two[3], strict=True):
         assert np.array_equal(mine, same)
     assert not np.array_equal(one[3][0], other[3][0])
@@ -56,17 +60,52 @@ def test_batches_are_a_function_of_seed_epoch_and_index() -> None:
     assert (x.shape, x.dtype, y.shape) == ((32, 32, 32, 1), np.float32, (32, 10))
 
 
-def test_teachers_answer_with_their_mean_beside_the_label() -> None:
+def test_teachers_answer_with_their_mean() -> None:
     models = [residual(), lenet5_v2()]
-    teachers = Teachers(models, "float32", temperature=2.0)
-    pools = Pools((IMAGES, IMAGES, IMAGES), (LABELS, LABELS, LABELS))
-    x, y = Batches(pools, Recipe(epoch_images=64, batch=32), (33.0, 78.0), 1, teachers=teachers)[0]
-    assert y.shape == (32, 20)
-    assert np.array_equal(y[:, :10].sum(1), np.ones(32))
+    x = standardise(padded(IMAGES[:32]), *PIXELS)
+    answers = Teachers(models, "float32", temperature=2.0)(x)
     softened = [tempered(np.asarray(model(x, training=False)), 2.0) for model in models]
-    assert y[:, 10:] == pytest.approx(np.mean(softened, 0), abs=1e-5)
+    assert answers == pytest.approx(np.mean(softened, 0), abs=1e-5)
     half = np.asarray(Teachers(models, "mixed_bfloat16", temperature=2.0)(x))
-    assert half == pytest.approx(y[:, 10:], abs=0.05), "the same weights in half the digits"
+    assert half == pytest.approx(answers, abs=0.05), "the same weights in half the digits"
+
+
+class Counting(Teachers):
+    """Teachers that count what they are asked."""
+
+    asked = 0
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        self.asked += len(x)
+        return super().__call__(x)
+
+
+def test_lessons_are_judged_once_and_drawn_from_by_strength(tmp_path: Path) -> None:
+    recipe = Recipe(epochs=3, settle_epochs=1, epoch_images=64, batch=32, lessons=2, settled_lessons=1)
+    teachers = Counting([residual()], "float32", temperature=2.0)
+    source = build(POOLS, recipe, PIXELS, teachers, 1, tmp_path, say=lambda _: None)
+    assert teachers.asked == 3 * 64
+    assert (source.teachers, source.identity) == (1, teachers.sha256)
+
+    strong, gentle = ([np.load(tmp_path / f"lesson-{n}.npz") for n in numbers] for numbers in ((1, 2), (3,)))
+    for epoch, lessons in ((0, strong), (2, gentle)):
+        pixels, targets = source.draw(np.random.default_rng(5), epoch)
+        assert (pixels.shape, pixels.dtype, targets.shape, targets.dtype) == ((32, 32, 32), np.float32, (32, 20), np.float32)
+        held = {image.tobytes() for lesson in lessons for image in lesson["images"]}
+        assert {image.astype(np.uint8).tobytes() for image in pixels} <= held
+        assert targets[:, 10:] == pytest.approx(teachers(standardise(pixels, *PIXELS)), abs=1e-5), "what was kept was asked"
+    assert not np.array_equal(strong[0]["images"], strong[1]["images"])
+
+    (tmp_path / "lesson-2.npz").write_bytes((tmp_path / "lesson-2.npz").read_bytes()[:-100])  # cut off by a kill
+    teachers.asked = 0
+    again = build(POOLS, recipe, PIXELS, teachers, 1, tmp_path, say=lambda _: None)
+    assert teachers.asked == 64, "only the lesson that was lost"
+    for mine, same in zip(source.draw(np.random.default_rng(5), 0), again.draw(np.random.default_rng(5), 0), strict=True):
+        assert np.array_equal(mine, same)
+    build(POOLS, recipe, PIXELS, Counting([lenet5_v2()], "float32", 2.0), 1, tmp_path, say=lambda _: None)
+    teachers.asked = 0
+    build(POOLS, recipe, PIXELS, teachers, 1, tmp_path, say=lambda _: None)
+    assert teachers.asked == 3 * 64, "another teacher's lessons are not taken for these"
 
 
 def test_the_distilled_loss_is_least_where_the_pupil_answers_as_its_teachers() -> None:

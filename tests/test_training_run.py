@@ -75,6 +75,7 @@ def test_a_killed_run_resumes_after_its_last_epoch_and_reports(small_mnist: Path
 
 
 def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
+    from training.batches import Fresh
     from training.data import Mnist
     from training.fit import CannotResume, train
     from training.pools import Pools
@@ -83,8 +84,9 @@ def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
     images, labels = synthetic(4, seed=1)
     mnist = Mnist(images, labels, images, labels, images, labels, "")
     (tmp_path / "history.json").write_text('{"identity": {"seed": 1}, "epochs": []}')
+    source = Fresh(Pools((images,) * 3, (labels,) * 3), Recipe())
     with pytest.raises(CannotResume, match="holds a run of another recipe, seed or teachers"):
-        train(Recipe(), mnist, Pools((images,) * 3, (labels,) * 3), (33.0, 78.0), 1, tmp_path, resume=True)
+        train(Recipe(), mnist, source, (33.0, 78.0), 1, tmp_path, resume=True)
 
 
 def test_what_is_no_teacher_is_refused_before_anything_is_trained(small_mnist: Path, tmp_path: Path) -> None:

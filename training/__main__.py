@@ -78,7 +78,8 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
 def _train(options: argparse.Namespace) -> int:
     import keras
 
-    from training import data, fit, pools, report
+    from training import data, fit, lessons, pools, report
+    from training.batches import Fresh, Source
     from training.distil import Teachers
 
     mnist = data.load(options.data)
@@ -89,17 +90,18 @@ def _train(options: argparse.Namespace) -> int:
     sizes = f"{len(mnist.train_images):,} digits to learn from, {len(mnist.held_images):,} held out"
     say(f"{sizes}; Keras {keras.__version__} on {keras.backend.backend()}")
     pool = pools.build(mnist, recipe.synthetic_images, options.seed, options.out / "pools.npz", say)
-    teachers = None
+    source: Source = Fresh(pool, recipe)
     if options.teachers:
         teachers = Teachers.load(options.teachers, recipe.precision, recipe.teacher_temperature)
         say(f"teachers: {', '.join(map(str, options.teachers))}")
+        source = lessons.build(pool, recipe, statistics, teachers, options.seed, options.out / "lessons", say)
     seeds = range(options.seed, options.seed + options.seeds)
     accuracies = []
     for seed in seeds:
         folder = options.out if len(seeds) == 1 else options.out / f"seed-{seed}"
         say(f"seed {seed} → {folder}")
-        model, history = fit.train(recipe, mnist, pool, statistics, seed, folder, options.resume, teachers, say)
-        written = report.write(model, history, recipe, mnist, statistics, seed, folder, options.drawings, teachers)
+        model, history = fit.train(recipe, mnist, source, statistics, seed, folder, options.resume, say)
+        written = report.write(model, history, recipe, mnist, statistics, seed, folder, options.drawings, source.teachers)
         figures = written["figures"]
         accuracies.append(figures["mnist_test"])
         reached = f"MNIST test {100 * accuracies[-1]:.2f} %, held out {100 * figures['held_out']:.2f} %"

@@ -1,37 +1,72 @@
-"""Batches for `fit`: drawn, distorted and (with teachers) judged on the fly, the same for the same seed."""
+"""Batches for `fit`: drawn from the pools and distorted on the fly, or from lessons; the same for the same seed."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from digits.contract import CLASSES
-from training.augment import Augmenter
-from training.data import standardise
-from training.distil import Teachers
+from training.augment import Augmenter, Pixels
+from training.data import Labels, standardise
 from training.pools import Pools
 from training.recipe import Recipe
 
-Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
+Targets = NDArray[np.float32]
+
+
+class Source(Protocol):
+    """Where a run's digits come from."""
+
+    teachers: int
+    """How many answered beside the labels."""
+    identity: str | None
+    """Digest of those teachers, None without: a checkpoint belongs to one source."""
+
+    def draw(self, r: np.random.Generator, epoch: int) -> tuple[Pixels, Targets]:
+        """One batch of an epoch: grey levels float32 [B, 32, 32] and float32 [B, 10] or, with teachers, [B, 20]."""
+
+
+class Fresh:
+    """Digits from the pools, each distorted as nobody saw it before; targets are the labels."""
+
+    teachers: int = 0
+    identity: str | None = None
+
+    def __init__(self, pools: Pools, recipe: Recipe) -> None:
+        self._pools, self._recipe = pools, recipe
+        self._augment = Augmenter(recipe.distortion)
+        self._settle = Augmenter(recipe.distortion.scaled(recipe.settle_distortion))
+
+    def draw(self, r: np.random.Generator, epoch: int) -> tuple[Pixels, Targets]:
+        """Grey levels float32 [B, 32, 32] and one-hot labels float32 [B, 10]."""
+        pixels, labels = self.labelled(r, epoch)
+        smooth = self._recipe.label_smoothing
+        return pixels, one_hot(labels) * (1 - smooth) + smooth / CLASSES
+
+    def labelled(self, r: np.random.Generator, epoch: int) -> tuple[Pixels, Labels]:
+        """Grey levels float32 [B, 32, 32] and labels uint8 [B]."""
+        pools, recipe = self._pools, self._recipe
+        counts = r.multinomial(recipe.batch, recipe.shares(epoch))
+        picks = [r.integers(0, len(images), count) for images, count in zip(pools.images, counts, strict=True)]
+        images = np.concatenate([images[pick] for images, pick in zip(pools.images, picks, strict=True)])
+        labels = np.concatenate([labels[pick] for labels, pick in zip(pools.labels, picks, strict=True)])
+        augment = self._settle if recipe.settles(epoch) else self._augment
+        return augment(images, r), labels
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """One epoch of augmented batches: float32 [B, 32, 32, 1] and the true labels, one-hot float32 [B, 10].
+    """An epoch of batches: standardised float32 [B, 32, 32, 1] and the source's targets.
 
-    With teachers the targets are [B, 20]: beside the labels their mean answer, at the recipe's temperature.
     Every batch is a function of (seed, epoch, index): a resumed run sees what the first would have.
     """
 
-    def __init__(
-        self, pools: Pools, recipe: Recipe, statistics: tuple[float, float], seed: int, epoch: int = 0,
-        teachers: Teachers | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, source: Source, recipe: Recipe, statistics: tuple[float, float], seed: int, epoch: int = 0) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
-        self._pools, self._recipe, self._seed, self._epoch = pools, recipe, seed, epoch
-        self._statistics, self._teachers = statistics, teachers
-        self._augment = Augmenter(recipe.distortion)
-        self._settle = Augmenter(recipe.distortion.scaled(recipe.settle_distortion))
+        self._source, self._recipe, self._statistics = source, recipe, statistics
+        self._seed, self._epoch = seed, epoch
 
     def __len__(self) -> int:
         return self._recipe.steps_per_epoch
@@ -39,19 +74,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def on_epoch_end(self) -> None:
         self._epoch += 1
 
-    def __getitem__(self, index: int) -> Batch:
-        recipe = self._recipe
-        r = np.random.default_rng((self._seed, self._epoch, index))
-        counts = r.multinomial(recipe.batch, recipe.shares(self._epoch))
-        picks = [r.integers(0, len(images), count) for images, count in zip(self._pools.images, counts, strict=True)]
-        images = np.concatenate([images[pick] for images, pick in zip(self._pools.images, picks, strict=True)])
-        labels = np.concatenate([labels[pick] for labels, pick in zip(self._pools.labels, picks, strict=True)])
-        augment = self._settle if recipe.settles(self._epoch) else self._augment
-        x = standardise(augment(images, r), *self._statistics)
-        return x, self._targets(x, labels)
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], Targets]:
+        pixels, targets = self._source.draw(np.random.default_rng((self._seed, self._epoch, index)), self._epoch)
+        return standardise(pixels, *self._statistics), targets
 
-    def _targets(self, x: NDArray[np.float32], labels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        truth = np.eye(CLASSES, dtype=np.float32)[labels]
-        smooth = self._recipe.label_smoothing
-        truth = truth * (1 - smooth) + smooth / CLASSES
-        return np.concatenate((truth, self._teachers(x)), axis=1) if self._teachers else truth
+
+def one_hot(labels: Labels) -> Targets:
+    """uint8 [N] → float32 [N, 10]."""
+    return np.eye(CLASSES, dtype=np.float32)[labels]

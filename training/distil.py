@@ -33,7 +33,7 @@ class Teachers:
 
     def __init__(self, models: list[keras.Model], precision: str, temperature: float) -> None:
         self._models = [rebuilt(model, precision) for model in models]
-        self._temperature = temperature
+        self.temperature = temperature
         weights = b"".join(weight.tobytes() for model in models for weight in model.get_weights())
         self.sha256 = hashlib.sha256(weights).hexdigest()
 
@@ -55,7 +55,7 @@ class Teachers:
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Mean probabilities float32 [N, 10] for standardised images float32 [N, 32, 32, 1]."""
-        answers = [tempered(np.asarray(model.predict_on_batch(x), np.float32), self._temperature) for model in self._models]
+        answers = [tempered(np.asarray(model.predict_on_batch(x), np.float32), self.temperature) for model in self._models]
         mean: NDArray[np.float32] = np.mean(answers, axis=0, dtype=np.float32)
         return mean
 

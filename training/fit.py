@@ -14,11 +14,10 @@ import keras
 import numpy as np
 
 from digits.contract import Images28
-from training.batches import Batches
+from training.batches import Batches, Source
 from training.data import Labels, Mnist, padded, standardise
-from training.distil import Distilled, Teachers, accuracy
+from training.distil import Distilled, accuracy
 from training.network import built, rebuilt
-from training.pools import Pools
 from training.recipe import Recipe
 
 History = list[dict[str, float]]
@@ -45,8 +44,8 @@ def compiled(recipe: Recipe, taught: bool) -> keras.Model:
 
 
 def train(
-    recipe: Recipe, mnist: Mnist, pools: Pools, statistics: tuple[float, float], seed: int, folder: Path,
-    resume: bool = False, teachers: Teachers | None = None, say: Callable[[str], None] = print,
+    recipe: Recipe, mnist: Mnist, source: Source, statistics: tuple[float, float], seed: int, folder: Path,
+    resume: bool = False, say: Callable[[str], None] = print,
 ) -> tuple[keras.Model, History]:  # fmt: skip
     """Fit one network; returns it in float32 with averaged weights, and a row of figures an epoch.
 
@@ -56,7 +55,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     identity = json.loads(json.dumps({
-        "recipe": asdict(recipe), "seed": seed, "images": len(mnist.train_images), "teachers": teachers and teachers.sha256,
+        "recipe": asdict(recipe), "seed": seed, "images": len(mnist.train_images), "teachers": source.identity,
     }))  # fmt: skip
     history: History = []
     keras.utils.set_random_seed(seed)
@@ -70,11 +69,11 @@ def train(
         history = saved["epochs"]
         model = keras.models.load_model(folder / f"checkpoint-{len(history)}.keras")
         say(f"resuming after epoch {len(history)} of {recipe.epochs}")
-    model = model or compiled(recipe, taught=teachers is not None)
+    model = model or compiled(recipe, taught=source.teachers > 0)
     done = len(history)
     if done < recipe.epochs:
         keras.utils.set_random_seed(seed * 10_007 + done)  # dropout's masks; the batches have seeds of their own
-        batches = Batches(pools, recipe, statistics, seed, epoch=done, teachers=teachers)
+        batches = Batches(source, recipe, statistics, seed, epoch=done)
         keeper = _Keeper(recipe, mnist, statistics, folder, identity, history, say)
         model.fit(batches, epochs=recipe.epochs, initial_epoch=done, verbose=0, callbacks=[keeper], shuffle=False)
     else:  # the run was killed after its last epoch, before the averages were put in place

@@ -40,6 +40,8 @@ class Recipe:
 
     teacher_temperature: float = 2.0  # brings out what else a teacher sees in a digit it is sure of
     teacher_weight: float = 0.7  # of the teachers' answer in the loss; the rest goes to the true label
+    lessons: int = 12  # epochs' worth of digits that the teachers are asked about, each then seen some four times ...
+    settled_lessons: int = 6  # ... and as many again, at the settled distortion, seen three times
 
     @classmethod
     def teacher(cls) -> Recipe:

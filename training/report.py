@@ -18,7 +18,6 @@ from digits.strokes import synthetic
 from training.brush import redrawn
 from training.calibrate import choose_threshold, fit_temperature, reliability, tempered
 from training.data import Labels, Mnist, padded, standardise
-from training.distil import Teachers
 from training.fit import History
 from training.recipe import Recipe
 
@@ -34,7 +33,7 @@ HELD_SEED = 77_000_001  # drawings that no training pool holds
 
 def write(
     model: keras.Model, history: History, recipe: Recipe, mnist: Mnist, statistics: tuple[float, float], seed: int, folder: Path,
-    drawings: Path | None, teachers: Teachers | None,
+    drawings: Path | None, teachers: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure a trained network, write model.keras, report.json and report.html into `folder`; returns the report.
 
@@ -73,7 +72,7 @@ def write(
     report = {
         "figures": figures, "temperature": temperature, "threshold": asdict(threshold),
         "pixels": {"mean": statistics[0], "deviation": statistics[1]}, "data_sha256": mnist.sha256,
-        "recipe": asdict(recipe), "seed": seed, "teachers": len(teachers or ()), "epochs_run": len(history),
+        "recipe": asdict(recipe), "seed": seed, "teachers": teachers, "epochs_run": len(history),
         "versions": {name: version(name) for name in LIBRARIES} | {"backend": keras.backend.backend()},
         "git_commit": _git_commit(),
     }  # fmt: skip

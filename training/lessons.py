@@ -1,0 +1,80 @@
+"""Lessons: distorted digits and what the teachers see in them, made once and learnt from by every pupil.
+
+Asking the teachers costs as much as a third of training each; asked once for some epochs' worth of
+digits instead of in every epoch of every pupil, three of them cost one pupil five minutes in place of
+forty.  The file is a cache beside the pools': a run that is killed makes it up to where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training import augment, cache
+from training.augment import Pixels
+from training.batches import Fresh, Targets, one_hot
+from training.data import Labels, standardise
+from training.distil import Teachers
+from training.pools import Pools
+from training.recipe import Recipe
+
+Part = tuple[NDArray[np.uint8], Labels, NDArray[np.float32]]
+"""An epoch of lessons: grey levels uint8 [N, 32, 32], labels [N], the teachers' probabilities [N, 10]."""
+
+SALT = 7_919
+"""Keeps the lessons' random numbers apart from those of the runs that made the teachers."""
+
+
+class Lessons:
+    """A source of batches whose targets are label and teachers' answer, float32 [B, 20]."""
+
+    def __init__(self, parts: dict[bool, list[Part]], recipe: Recipe, teachers: Teachers) -> None:
+        self._parts, self._recipe = parts, recipe  # parts by whether they are the gentle ones
+        self.teachers: int = len(teachers)
+        self.identity: str | None = teachers.sha256
+
+    def draw(self, r: np.random.Generator, epoch: int) -> tuple[Pixels, Targets]:
+        """Grey levels float32 [B, 32, 32] and targets float32 [B, 20], from a lesson of the epoch's strength."""
+        parts = self._parts[self._recipe.settles(epoch)]
+        images, labels, answers = parts[r.integers(len(parts))]
+        pick = r.integers(0, len(images), self._recipe.batch)
+        return images[pick].astype(np.float32), np.concatenate((one_hot(labels[pick]), answers[pick]), axis=1)
+
+
+def build(
+    pools: Pools, recipe: Recipe, statistics: tuple[float, float], teachers: Teachers, seed: int, folder: Path,
+    say: Callable[[str], None] = print,
+) -> Lessons:  # fmt: skip
+    """Make the lessons, or read back those that `folder` (a cache) holds for this request."""
+    source = Fresh(pools, recipe)
+    last = recipe.epochs - 1
+    parts: dict[bool, list[Part]] = {False: [], True: []}
+    for number in range(recipe.lessons + recipe.settled_lessons):
+        epoch = 0 if number < recipe.lessons else last
+        shape = f"{recipe.distortion}/{recipe.settle_distortion}/{recipe.shares(epoch)}/{recipe.epoch_images}/{statistics}"
+        key = f"{pools.key}/{shape}/{teachers.sha256}/{teachers.temperature}/{seed}/{cache.digest(augment)}"
+        path = folder / f"lesson-{number + 1}.npz"
+        arrays = cache.read(path, key)
+        if arrays is None:
+            arrays = _judged(source, recipe, statistics, teachers, (seed, SALT, number), epoch)
+            cache.write(path, key, **arrays)
+        parts[number >= recipe.lessons].append((arrays["images"], arrays["labels"], arrays["answers"]))
+        say(f"lessons: {number + 1} of {recipe.lessons + recipe.settled_lessons}")
+    return Lessons(parts, recipe, teachers)
+
+
+def _judged(
+    source: Fresh, recipe: Recipe, statistics: tuple[float, float], teachers: Teachers, seed: tuple[int, ...], epoch: int
+) -> dict[str, NDArray[Any]]:
+    images, labels, answers = [], [], []
+    for index in range(recipe.steps_per_epoch):
+        pixels, label = source.labelled(np.random.default_rng((*seed, index)), epoch)
+        grey = np.rint(pixels).astype(np.uint8)  # what the file keeps, so what the teachers are asked about
+        images.append(grey)
+        labels.append(label)
+        answers.append(teachers(standardise(grey, *statistics)))
+    return {"images": np.concatenate(images), "labels": np.concatenate(labels), "answers": np.concatenate(answers)}
