@@ -48,6 +48,6 @@ def _widened(name: str, arrays: list[Any], pad_variable_lengths: bool) -> list[A
     for array in arrays:
         edges = [(0, 0), *((0, int(wide - own)) for wide, own in zip(shape, array.shape[1:], strict=True))]
         out.append(
-            np.pad(array, edges, constant_values=array.flat[0]) if array.size else np.zeros((len(array), *shape), array.dtype)
+            np.pad(array, edges, constant_values=array.ravel()[0]) if array.size else np.zeros((len(array), *shape), array.dtype)
         )
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,26 +17,30 @@ from serving.versions import ModelSource
 
 log = logging.getLogger(__name__)
 
-PLATFORM = "tensorflow"
+PLATFORM, TENSORFLOW = "tensorflow", 1
+ABSOLUTE = re.compile(r"/|[A-Za-z][0-9A-Za-z.]+://")
+"""A path, or a URI as TensorFlow's file systems tell one."""
 LIST = "model_config_list"
 Labels = dict[tuple[str, str], int]
 
 
 class Configuration:
-    """Holds the ModelServerConfig in force and replaces it whole or not at all."""
+    """Holds the ModelServerConfig in force and replaces it, in upstream's steps.
+
+    A config that fails a check is refused there, and what the steps before it did remains: models taken out of the list have
+    lost their labels, a platform that was asked for is remembered.  The models that are served change only if all fit.
+    """
 
     def __init__(self, resolver: Resolver, metrics: Metrics, labels_in_advance: bool) -> None:
         self._resolver, self._repository, self._metrics = resolver, resolver.repository, metrics
         self._labels_in_advance = labels_in_advance
-        self._models: dict[str, Any] = {}
+        self._asked: dict[str, Any] = {}  # models of the last config that was not refused at once, by name
+        self._serving: set[str] = set()
         self._in_force = messages.ModelServerConfig()
         self._lock = threading.Lock()
 
     def apply(self, config: Any, at_start: bool = False) -> None:
-        """Put a ModelServerConfig in force and wait until its new models are available or have failed.
-
-        Raises Status; a config that is refused changes nothing.
-        """
+        """Put a ModelServerConfig in force and wait until its new models are available or have failed.  Raises Status."""
         with self._lock:
             if config.WhichOneof("config") != LIST and self._in_force.WhichOneof("config") == LIST:
                 raise Status(
@@ -43,11 +48,16 @@ class Configuration:
                     "Cannot transition to requested config. It is only legal to transition from one ModelConfigList to another.",
                 )
             models = list(config.model_config_list.config)
-            self._check(models)
-            labels = self._labels(models)
-            new = [model.name for model in models if model.name not in self._models]
-            self._in_force, self._models = config, {model.name: model for model in models}
-            self._resolver.labels = labels
+            _check_list(models)
+            for model in models:
+                self._check_platform(model)
+            self._asked = {model.name: model for model in models}
+            self._resolver.labels = self._labels(models)
+            for model in models:
+                if _platform(model) != PLATFORM:
+                    raise invalid(f"Model {model.name} requests unsupported platform {_platform(model)}")
+            new = [model.name for model in models if model.name not in self._serving]
+            self._in_force, self._serving = config, set(self._asked)
             self._repository.set_sources(
                 ModelSource(m.name, Path(m.base_path), m.model_version_policy if m.HasField("model_version_policy") else None)
                 for m in models
@@ -56,40 +66,24 @@ class Configuration:
         if failed:
             what = "servable" if at_start else "model"
             why = "".join(
-                f"{{{{name: {name} version: {version}}} due to error: {status}}}, " for name, (version, status) in failed.items()
+                f"{{{{name: {name} version: {version}}} due to error: {status}}}, "
+                for name, (version, status) in sorted(failed.items())
             )
             raise Status(Code.UNKNOWN, f"{len(failed)} {what}(s) did not become available: {{{why}}}")
-
-    def _check(self, models: Sequence[Any]) -> None:
-        seen: set[str] = set()
-        for model in models:
-            if model.name in seen:
-                raise invalid(f"Illegal to list model {model.name} multiple times in config list")
-            seen.add(model.name)
-        for model in models:
-            if not model.base_path.startswith("/") and "://" not in model.base_path:
-                raise invalid(f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}")
-        for model in models:
-            typed, platformed = model.model_type != 0, bool(model.model_platform)
-            both_or_neither = {(True, True): "both", (False, False): "neither"}.get((typed, platformed))
-            if both_or_neither:
-                joint = "and" if typed else "nor"
-                raise invalid(
-                    f"Illegal setting {both_or_neither} ModelServerConfig::model_type (deprecated) {joint} "
-                    f"ModelServerConfig::model_platform, model name is {model.name}"
-                )
-        for model in models:
-            old = self._models.get(model.name)
-            if old is not None and _platform(old) != _platform(model):
-                raise invalid(
-                    f"Illegal to change a model's platform. For model {model.name} platform was {_platform(old)} and new "
-                    f"platform requested is {_platform(model)}"
-                )
-        for model in models:
-            if _platform(model) != PLATFORM:
-                raise invalid(f"Model {model.name} requests unsupported platform {_platform(model)}")
         if any(model.HasField("logging_config") for model in models):
             raise invalid("No request-logger-creator provided.")
+
+    def _check_platform(self, model: Any) -> None:
+        """A model that was in the last config keeps its platform."""
+        try:
+            old = _platform(self._asked[model.name])
+        except (KeyError, Status):  # new, or not told the last time: upstream then refuses every later config until a restart
+            return
+        if old != _platform(model):
+            raise invalid(
+                f"Illegal to change a model's platform. For model {model.name} platform was {old} and new "
+                f"platform requested is {_platform(model)}"
+            )
 
     def _labels(self, models: Sequence[Any]) -> Labels:
         """Build the new label map.  Raises Status for a label on a version that cannot be asked."""
@@ -136,5 +130,27 @@ class Configuration:
                 log.error("%s was not taken: %s", path, status)
 
 
+def _check_list(models: Sequence[Any]) -> None:
+    """Names are unique and base paths absolute."""
+    seen: set[str] = set()
+    for model in models:
+        if model.name in seen:
+            raise invalid(f"Illegal to list model {model.name} multiple times in config list")
+        seen.add(model.name)
+    for model in models:
+        if not ABSOLUTE.match(model.base_path):
+            raise invalid(f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}")
+
+
 def _platform(model: Any) -> str:
-    return model.model_platform or {1: PLATFORM, 2: "other"}.get(model.model_type, "")
+    """The platform asked for.  Raises Status where it is told twice or not at all."""
+    typed, platformed = model.model_type != 0, bool(model.model_platform)
+    if typed == platformed:
+        both, joint = ("both", "and") if typed else ("neither", "nor")
+        raise invalid(
+            f"Illegal setting {both} ModelServerConfig::model_type (deprecated) {joint} ModelServerConfig::model_platform, "
+            f"model name is {model.name}"
+        )
+    if typed and model.model_type != TENSORFLOW:
+        raise invalid(f"ModelServerConfig::model_type choice {model.model_type} not supported.")
+    return str(model.model_platform) or PLATFORM

@@ -60,7 +60,7 @@ class Call:
 
     def refuse(self, status: Status) -> None:
         """Answer with an error; a text past 1,024 bytes is cut as upstream cuts it."""
-        text = status.text.encode()
+        text = status.text.encode(errors="surrogateescape")
         if len(text) > MAX_DETAILS:
             text = text[:MAX_DETAILS] + CUT.encode()
         self._finish((

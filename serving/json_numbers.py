@@ -31,7 +31,7 @@ def number(data: bytes, start: int) -> tuple[int | float, int]:
     """
     whole = _WHOLE.match(data, start)
     if whole is None:
-        raise BadNumber("Invalid value.", start)
+        raise BadNumber("Invalid value.", start + data.startswith(b"-", start))
     at, exponent = whole.end(), 0
     if len(whole[0]) < SHORT and data[at : at + 1] not in (b".", b"e", b"E"):
         return int(whole[0]), at

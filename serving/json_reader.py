@@ -24,7 +24,7 @@ _SPACE = re.compile(rb"[ \t\n\r]*")
 _PLAIN_STRING = re.compile(rb'[^"\\\x00-\x1f]*')
 _WORDS = ((b"true", True), (b"false", False), (b"null", None))
 _INEXACT = re.compile(rb"[0-9.]{17}|[0-9][eE]")
-_SPECIAL = re.compile(rb"-?(NaN|Infinity|Inf(?!i))")
+_HUGE_ZERO = re.compile(rb"0[eE]\+?0*[1-9][0-9]{2}")
 _ESCAPES = {0x22: b'"', 0x5C: b"\\", 0x2F: b"/", 0x62: b"\b", 0x66: b"\f", 0x6E: b"\n", 0x72: b"\r", 0x74: b"\t"}
 
 
@@ -68,6 +68,8 @@ def _quick(data: bytes) -> dict[str, Any] | None:
     """Read an object of numbers with orjson; None if anything about it needs the careful reader."""
     if b"true" in data or b"false" in data or b"null" in data or b"\\" in data or data.count(b"[") > MAX_CONTAINERS:
         return None
+    if (b"0e" in data or b"0E" in data) and _HUGE_ZERO.search(data):  # 0e999, which RapidJSON refuses
+        return None
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -93,11 +95,13 @@ class _Reader:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._at = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+        self._at = 0
+        for mark in (b"\xef", b"\xbb", b"\xbf"):  # each byte of the mark is skipped by itself
+            self._take(mark)
 
     def document(self) -> Any:
         self._skip()
-        if self._at >= len(self._data):
+        if self._data[self._at : self._at + 1] in (b"", b"\0", b"]", b"}", b",", b":"):
             raise self._error("The document is empty.")
         containers: list[dict[str, Any] | list[Any]] = []
         keys: list[str] = []
@@ -159,19 +163,46 @@ class _Reader:
         if data.startswith(b'"', at):
             return self._string()
         for word, value in _WORDS:
-            if data.startswith(word, at):
-                self._at += len(word)
+            if data.startswith(word[:1], at):
+                self._expect(word)
                 return value
-        if special := _SPECIAL.match(data, at):
-            self._at = special.end()
-            return float("nan") if special[1] == b"NaN" else float(special[0])
+        if data[at + data.startswith(b"-", at) :][:1] in (b"N", b"I"):
+            return self._special()
         return self._number()
+
+    def _expect(self, word: bytes) -> None:
+        if not self._took(word):
+            raise self._error("Invalid value.")
+
+    def _took(self, word: bytes) -> bool:
+        """Step over as much of the word as is there; whether that was all."""
+        return all(self._take(word[i : i + 1]) for i in range(len(word)))
+
+    def _special(self) -> float:
+        """NaN or an infinity, in all the forms that pass: what failed as NaN may go on as Inf, a fraction or exponent counts."""
+        start = self._at
+        negative = self._take(b"-")
+        value = float("nan")
+        if not self._took(b"NaN"):
+            self._expect(b"Inf")
+            value = float("-inf" if negative else "inf")
+            if self._data.startswith(b"i", self._at):
+                self._expect(b"inity")
+        if self._data[self._at : self._at + 1] not in (b".", b"e", b"E"):
+            return value
+        zero = b"-0" if negative else b"0"
+        shift = self._at - len(zero)
+        try:
+            value, end = number(zero + self._data[self._at :], 0)
+        except BadNumber as bad:
+            raise self._error(bad.reason, bad.at + shift if bad.at else start) from None
+        self._at = end + shift
+        return value
 
     def _string(self) -> bytes:
         """Read a string; the cursor is on its opening quote."""
         data = self._data
-        start = self._at
-        at = start + 1
+        at = self._at + 1
         end = _PLAIN_STRING.match(data, at).end()  # type: ignore[union-attr]
         if data[end : end + 1] == b'"':
             self._at = end + 1
@@ -181,7 +212,7 @@ class _Reader:
             end = _PLAIN_STRING.match(data, at).end()  # type: ignore[union-attr]
             pieces.append(data[at:end])
             if end >= len(data) or data[end] == 0:
-                raise self._error("Missing a closing quotation mark in string.", start)
+                raise self._error("Missing a closing quotation mark in string.", end)
             if data[end] == 0x22:
                 self._at = end + 1
                 return b"".join(pieces)
@@ -199,20 +230,20 @@ class _Reader:
 
     def _unicode(self, at: int) -> tuple[bytes, int]:
         r"""Read \uXXXX, or a pair of them; returns its UTF-8 and where it ends."""
-        code = self._hex(at)
+        code = self._hex(at, at)
         if not 0xD800 <= code < 0xDC00:  # a low surrogate alone passes, as its three bytes
             return chr(code).encode("utf-8", "surrogatepass"), at + 6
         if self._data[at + 6 : at + 8] != b"\\u":
             raise self._error("The surrogate pair in string is invalid.", at)
-        low = self._hex(at + 6)
+        low = self._hex(at + 6, at)
         if not 0xDC00 <= low < 0xE000:
             raise self._error("The surrogate pair in string is invalid.", at)
         return chr(((code - 0xD800) << 10 | (low - 0xDC00)) + 0x10000).encode(), at + 12
 
-    def _hex(self, at: int) -> int:
+    def _hex(self, at: int, first: int) -> int:
         digits = self._data[at + 2 : at + 6]
         if not re.fullmatch(rb"[0-9a-fA-F]{4}", digits):
-            raise self._error("Incorrect hex digit after \\u escape in string.", at)
+            raise self._error("Incorrect hex digit after \\u escape in string.", first)
         return int(digits, 16)
 
     def _number(self) -> int | float:

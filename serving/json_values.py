@@ -59,6 +59,8 @@ def converter(dtype: str) -> Callable[[Any], Any]:
         raise mistyped(value)
 
     def unsupported(value: Any) -> Any:
+        if isinstance(value, dict):
+            raise mistyped(value)
         raise Status(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {dump(value)} to type: {dtype}")
 
     if dtype in REALS:

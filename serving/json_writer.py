@@ -6,10 +6,12 @@ import base64
 import json
 import math
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
+from serving.json_reader import members
 from serving.tensors import DOUBLE, FLOAT, STRING, Tensor
 
 DUMP_BYTES = 256  # a value quoted in an error text is cut soon after
@@ -90,28 +92,33 @@ def error_body(text: str) -> bytes:
 def dump(value: Any) -> str:
     """A parsed value as error texts quote it: pretty, arrays on one line, cut soon after 256 bytes."""
     out = b""
-    for token in _tokens(value):
-        out += token
-        if len(out) > DUMP_BYTES:
+    for lead, token in _tokens(value):
+        out += lead + token
+        if len(out) > DUMP_BYTES or not token:
             break
     return out.decode("utf-8", "surrogateescape")
 
 
-def _tokens(value: Any) -> Iterator[bytes]:
-    """Tokens of a value, without recursion into more levels than can be printed."""
+def _tokens(value: Any) -> Iterator[tuple[bytes, bytes]]:
+    """Tokens of a value, each with what separates it from the one before; an empty one (NaN) ends it all.
+
+    Without recursion, and into no more levels than can be printed.
+    """
     stack: list[tuple[Iterator[Any], bool, int]] = []
     pending: list[Any] = [value]
+    lead = b""
     while True:
         if pending:
             current = pending.pop()
             if isinstance(current, dict):
-                yield b"{"
-                stack.append((iter(current.items()), True, 0))
+                yield lead, b"{"
+                stack.append((iter(members(current)), True, 0))
             elif isinstance(current, list):
-                yield b"["
+                yield lead, b"["
                 stack.append((iter(current), False, 0))
             else:
-                yield _literal(current)
+                yield lead, _literal(current)
+            lead = b""
         if not stack:
             return
         items, is_object, count = stack[-1]
@@ -121,17 +128,17 @@ def _tokens(value: Any) -> Iterator[bytes]:
         except StopIteration:
             stack.pop()
             if is_object:
-                yield (b"\n" + INDENT * (depth - 1) if count else b"") + b"}"
+                yield (b"\n" + INDENT * (depth - 1) if count else b""), b"}"
             else:
-                yield b"]"
+                yield b"", b"]"
             continue
         stack[-1] = (items, is_object, count + 1)
         if is_object:
             key, item = item
-            yield (b"," if count else b"") + b"\n" + INDENT * depth
-            yield string(key.encode("utf-8", "surrogateescape")) + b": "
+            yield (b"," if count else b"") + b"\n" + INDENT * depth, string(key.encode("utf-8", "surrogateescape"))
+            lead = b": "
         elif count:
-            yield b", "
+            lead = b", "
         pending.append(item)
 
 
@@ -141,5 +148,19 @@ def _literal(value: Any) -> bytes:
     if isinstance(value, float):
         if not math.isfinite(value):
             return b""
-        return f"{value:.1f}".encode() if value.is_integer() and abs(value) < 1e21 else repr(value).encode()
+        return _double(value).encode()
     return json.dumps(value).encode()
+
+
+def _double(value: float) -> str:
+    """A finite double as RapidJSON prints it: plain between 1e-6 and 1e21, `1e21` and `1.5e-7` beyond."""
+    sign, figures, exponent = Decimal(repr(value)).as_tuple()
+    digits = "".join(map(str, figures)).rstrip("0") or "0"
+    point = len(figures) + int(exponent) if digits != "0" else 1  # where the decimal point stands
+    if 0 < point <= 21:
+        text = digits[:point].ljust(point, "0") + "." + (digits[point:] or "0")
+    elif -6 < point <= 0:
+        text = "0." + "0" * -point + digits
+    else:
+        text = digits[0] + ("." + digits[1:] if len(digits) > 1 else "") + f"e{point - 1}"
+    return "-" * sign + text

@@ -54,7 +54,7 @@ class ModelInfo:
                 one = response.model_version_status.add(version=number, state=int(state))
                 one.status.SetInParent()
                 one.status.error_code = int(status.code)
-                one.status.error_message = status.text
+                one.status.error_message = status.text.encode(errors="surrogateescape").decode(errors="replace")
         return response
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,11 @@ from serving.tensors import RESOURCE, VARIANT, Tensor, constant_name
 DEFAULT_SIGNATURE = "serving_default"
 PREDICT_METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
 RESOURCE_REFUSED = (
-    "Invalid resource type hash code: 0(name:  type: ). Perhaps a resource tensor was being provided as a feed? That is not "
+    "Invalid resource type hash code: {}. Perhaps a resource tensor was being provided as a feed? That is not "
     "currently allowed. Please file an issue at https://github.com/tensorflow/tensorflow/issues/new, ideally with a short code "
     "snippet that leads to this error message."
 )
+NO_HANDLE = "0(name:  type: )"
 
 
 @dataclass(frozen=True)
@@ -64,23 +65,31 @@ def plan(signature: Any, inputs: Mapping[str, Any], output_filter: Collection[st
         else:
             raise invalid(
                 f"Signature input alias: {alias}(feed name: {feed}) not found in request and no default value provided. "
-                f"Inputs expected to be in the request {{{','.join(inputs)}}}, or default input alias set: {','.join(defaults)}"
+                f"Inputs expected to be in the request {{{','.join(sorted(inputs))}}}, or default input alias set: "
+                f"{','.join(sorted(defaults))}"
             )
     if len(used) != len(inputs):
-        raise invalid(f"Inputs contains invalid name. Used request inputs: {','.join(used)}, request input: {','.join(inputs)}")
+        sent = ",".join(sorted(inputs))
+        raise invalid(f"Inputs contains invalid name. Used request inputs: {','.join(used)}, request input: {sent}")
     call = Call(feeds, *_fetches(signature, output_filter))
-    _refuse_handles(feeds, [wanted[alias].dtype for alias in sorted(wanted)])
+    _refuse_handles(feeds, {info.name: info.dtype for info in wanted.values()})
     return call
 
 
-def _refuse_handles(feeds: Mapping[str, Tensor], wanted: Sequence[int]) -> None:
+def _refuse_handles(feeds: Mapping[str, Tensor], wanted: Mapping[str, int]) -> None:
     """Refuse resources and variants as the session does, which has no way to be given one here."""
-    sent = [tensor.dtype for tensor in feeds.values()]
-    if RESOURCE in sent:
-        raise invalid(RESOURCE_REFUSED)
-    if VARIANT in sent:
-        at = sent.index(VARIANT)
-        raise invalid(f"Expects arg[{at}] to be {constant_name(wanted[at]).removeprefix('DT_').lower()} but variant is provided")
+    for tensor in feeds.values():
+        if tensor.dtype == RESOURCE:
+            raise invalid(RESOURCE_REFUSED.format(tensor.array[0] if len(tensor.array) else NO_HANDLE))
+    if all(tensor.dtype != VARIANT for tensor in feeds.values()):
+        return
+    for at, name in enumerate(sorted(feeds)):  # the session's order; the first that does not fit is told
+        if feeds[name].dtype != wanted[name]:
+            raise invalid(f"Expects arg[{at}] to be {_type(wanted[name])} but {_type(feeds[name].dtype)} is provided")
+
+
+def _type(dtype: int) -> str:
+    return constant_name(dtype).removeprefix("DT_").lower()
 
 
 def _check_sizes(signature: Any, inputs: Mapping[str, Any]) -> None:
@@ -114,7 +123,8 @@ def _fetches(signature: Any, output_filter: Collection[str]) -> tuple[list[str],
     for alias in output_filter:
         if alias not in outputs:
             raise invalid(
-                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set {{{','.join(outputs)}}}."
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
+                f"{{{','.join(sorted(outputs))}}}."
             )
         if alias in aliases:
             raise invalid(f"duplicate output tensor alias: {alias}")

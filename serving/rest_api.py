@@ -20,7 +20,7 @@ from serving.metrics import Metrics
 from serving.model_info import ModelInfo, signature_map
 from serving.planner import Work
 from serving.resolver import fill_spec
-from serving.rest_urls import INFERENCE, QUESTION, matched_path, which
+from serving.rest_urls import CONFORMING, INFERENCE, QUESTION, matched_path, which
 from serving.servable import Servable
 from serving.status import Code, Status, invalid
 from serving.tensors import DOUBLE, Tensor
@@ -52,11 +52,11 @@ class RestApi:
     def handle(self, method: str, target: bytes, headers: Mapping[str, str], body: bytes, send: Send) -> None:
         """target: the request line's, as sent.  headers: lower-case names."""
         path = matched_path(target)
-        if re.search(r"%(?![0-9a-fA-F]{2})", path):
+        if not CONFORMING.fullmatch(path):
             send(page(400))
         elif method not in METHODS:
             send(page(501))
-        elif self._metrics_path is not None and path.partition("?")[0] == self._metrics_path:
+        elif self._metrics_path is not None and re.split("[?#]", path, maxsplit=1)[0] == self._metrics_path:
             send(self._monitoring(path))
         elif not path.startswith(("/v1/", "/V1/")):
             send(page(404))
@@ -97,9 +97,9 @@ class RestApi:
                 run((name, version, label), data, answer)
             elif method == "GET" and (found := QUESTION.fullmatch(path)):
                 metadata = found[4] == "/metadata"
-                if found[1] is None or (found[1].lower() == "versions" and found[2] is None and found[3] is None):
-                    raise invalid("Missing model name in request.")
                 name, version, label = which(found)
+                if found[1] is None:
+                    raise invalid("Missing model name in request.")
                 answer(self._metadata(name, version, label) if metadata else self._status(name, version))
             else:
                 raise invalid(f"Malformed request: {method} {path}")
@@ -119,10 +119,10 @@ class RestApi:
             signature = servable.signatures.get(name)
             if signature is None:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
-            predict.check_predict_method(signature, self._core.planner.check_methods)
             doubles = any(info.dtype == DOUBLE for info in signature.inputs.values())
             given = json_reader.read_exactly(body, document) if doubles else document
             tensors, rows = rest_tensors.read(given, signature.inputs, wanted)
+            predict.check_predict_method(signature, self._core.planner.check_methods)
             call = predict.plan_tensors(signature, tensors)
 
             def reply(outputs: list[Tensor]) -> Reply:
@@ -174,7 +174,7 @@ class RestApi:
 
 
 def _inflated(body: bytes, encoding: str) -> bytes:
-    """Undo gzip; what cannot be inflated within the limit counts as an empty body."""
+    """Undo gzip; what is not one whole member and nothing more, or passes the limit, counts as an empty body."""
     if "gzip" not in encoding:
         return body
     inflater = zlib.decompressobj(wbits=31)
@@ -182,7 +182,7 @@ def _inflated(body: bytes, encoding: str) -> bytes:
         data = inflater.decompress(body, MAX_INFLATED + 1)
     except zlib.error:
         return b""
-    return data if inflater.eof and len(data) <= MAX_INFLATED else b""
+    return data if inflater.eof and not inflater.unused_data and len(data) <= MAX_INFLATED else b""
 
 
 def _document(body: bytes) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +33,8 @@ def fill(document: Mapping[str, Any], into: Any) -> None:
 def _example(given: Any, into: Any) -> None:
     if not isinstance(given, dict):
         raise invalid(f"Example must be JSON object but got JSON {type_name(given)}")
-    for name, value in members(given):
+    for whole, value in members(given):
+        name = whole.partition("\0")[0]  # upstream's names are C strings
         feature = into.features.feature[name.encode(errors="surrogateescape").decode(errors="backslashreplace")]
         feature.Clear()  # of repeated keys the last counts
         _feature(name, value if isinstance(value, list) else [value], feature)
@@ -70,7 +72,9 @@ def _element(name: str, value: Any) -> Any:
 
 
 def _single(value: float) -> float:
-    """Beyond a float's range is infinity, as a C++ cast has it."""
+    """Beyond a float's range is infinity, as a C++ cast has it; what is too small for a normal one is flushed to zero."""
+    if abs(value) < 1.1754943508222875e-38:
+        return math.copysign(0.0, value)
     if abs(value) > 3.4028235677973366e38 and abs(value) != float("inf"):
         return float("inf") if value > 0 else float("-inf")
     return value

@@ -98,7 +98,8 @@ class RestServer:
         asyncio.run(self._server._serve(self._sockets))
 
     async def _application(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        # of repeated headers the first counts
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         body = await _body(receive)
         if body is None:
             reply = page(413)

@@ -98,12 +98,15 @@ def _named_rows(rows: list[Any], inputs: Mapping[str, Any]) -> dict[str, Tensor]
     for index, row in enumerate(rows):
         if not isinstance(row, dict) or is_base64_object(row):
             raise invalid(f"Expecting object but got list at item {index} of input list")
-        for key, value in members(row):
+        named = {}
+        for whole, value in members(row):
+            key = whole.partition("\0")[0]  # upstream's keys are C strings here
+            named[key] = value
             where = f"Failed to process element: {index} key: {key} of 'instances' list. Error: "
             if key not in gatherers:
                 raise invalid(f"{where}INVALID_ARGUMENT: JSON object: does not have named input: {key}")
             _wrapped(lambda key=key, value=value: gatherers[key].add(value), where)  # type: ignore[misc]
-        if len(row) != len(inputs):
+        if len(named) != len(inputs):
             wanted = ",".join(sorted(inputs))
             raise invalid(
                 f"Failed to process element: {index} of 'instances' list. JSON object: {dump(row)} keys must be equal to: "

@@ -27,16 +27,16 @@ class Unreadable(Exception):
 
 
 def read(proto: Any) -> Tensor:
-    """Read a digits.fast.Tensor.
+    """Read a digits.fast.Tensor.  Raises Unreadable.
 
-    Of a resource or a variant only the dtype: no model can be fed one.  Raises Unreadable.
+    Of a variant only the dtype, of a resource also how error texts name it: no model can be fed one.
     """
     kind, shape = KINDS.get(proto.dtype), _shape(proto.tensor_shape)
     count = math.prod(shape)
     if kind is None:
-        if proto.dtype not in (RESOURCE, VARIANT) or (proto.tensor_content and count):
+        if proto.dtype not in (RESOURCE, VARIANT):
             raise Unreadable
-        return Tensor(proto.dtype, np.empty(0, object))
+        return Tensor(proto.dtype, _handles(proto, count))
     if not count:
         return Tensor.of(kind.number, np.empty(0, kind.storage), shape)
     if proto.tensor_content:
@@ -94,12 +94,30 @@ def _strings(content: bytes, count: int) -> Array:
     return out
 
 
-def _from_values(kind: Kind, fast: Any, count: int) -> Array:
-    """Read a *_val field: too few values repeat the last, too many are dropped, none are zeros."""
+def _exact(fast: Any) -> Any:
+    """The TensorProto with all its fields.  Raises Status."""
     try:
-        proto = wire.TensorProto.FromString(fast.SerializeToString())  # the fast form keeps what it does not know
+        return wire.TensorProto.FromString(fast.SerializeToString())  # the fast form keeps what it does not know
     except DecodeError:
         raise Status(Code.INTERNAL, "") from None  # as for any bytes that are not the message
+
+
+def _handles(fast: Any, count: int) -> Array:
+    """What error texts say of a resource: bytes; nothing of a variant, which must be an empty one to be read at all."""
+    if fast.tensor_content and count:
+        if fast.tensor_content != bytes(count):  # as many lengths of 0
+            raise Unreadable
+        return np.empty(0, object)
+    exact = _exact(fast)
+    if any(one.type_name or one.metadata or one.tensors for one in exact.variant_val[:count]):
+        raise Unreadable
+    named = [f"{one.hash_code}(name: {one.name} type: {one.maybe_type_name})" for one in exact.resource_handle_val[:count]]
+    return np.array(named, object)
+
+
+def _from_values(kind: Kind, fast: Any, count: int) -> Array:
+    """Read a *_val field: too few values repeat the last, too many are dropped, none are zeros."""
+    proto = _exact(fast)
     values = list(getattr(proto, kind.field))[: count * _parts(kind)]
     if count * max(kind.storage.itemsize, 8) > MAX_EXPANDED_BYTES and len(values) < count:
         raise Unreadable
@@ -109,8 +127,8 @@ def _from_values(kind: Kind, fast: Any, count: int) -> Array:
         out[: len(values)] = values
         return out
     if kind.storage.kind == "c":
-        pairs = np.array(values[: len(values) // 2 * 2], np.float64).reshape(-1, 2)
-        numbers: Array = (pairs[:, 0] + 1j * pairs[:, 1]).astype(kind.storage)
+        part = np.float32 if kind.field == "scomplex_val" else np.float64
+        numbers: Array = np.array(values[: len(values) // 2 * 2], part).view(kind.storage)
     elif kind.storage.kind in "iu":
         wide = np.uint64 if kind.field == "uint64_val" else np.int64
         numbers = np.array(values, wide).astype(kind.storage)  # wraps, as a C++ cast does
@@ -152,8 +170,20 @@ def write(tensor: Tensor, into: Any, as_content: bool = False) -> None:
             part = np.float32 if kind.field == "scomplex_val" else np.float64
             getattr(exact, kind.field).extend(np.ascontiguousarray(array).view(part).ravel().tolist())
         else:
-            getattr(exact, kind.field).extend(array.ravel().tolist())
+            getattr(exact, kind.field).extend(_narrowed(kind, array).ravel().tolist())
         into.MergeFromString(exact.SerializeToString())
+
+
+_NARROW = {"int4": 4, "uint4": 4, "int2": 2, "uint2": 2}
+
+
+def _narrowed(kind: Kind, array: Array) -> Array:
+    """Of integers of fewer than eight bits, which TensorFlow keeps in a byte each, the bits that count."""
+    bits = _NARROW.get(kind.name)
+    if bits is None:
+        return array
+    low = array.view(np.uint8).astype(np.int64) & ((1 << bits) - 1)
+    return low - ((low >> (bits - 1)) << bits) if kind.storage.kind == "i" else low
 
 
 def _content(kind: Kind, array: Array) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_uint64, c_void_p
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,7 +40,7 @@ _QUICK: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "TF_NewStatus": (c_void_p, ()),
     "TF_DeleteStatus": (None, (c_void_p,)),
     "TF_GetCode": (c_int, (c_void_p,)),
-    "TF_Message": (c_char_p, (c_void_p,)),
+    "TF_Message": (c_void_p, (c_void_p,)),
     "TF_NewSessionOptions": (c_void_p, ()),
     "TF_SetConfig": (None, (c_void_p, c_char_p, c_size_t, c_void_p)),
     "TF_DeleteSessionOptions": (None, (c_void_p,)),
@@ -113,7 +113,19 @@ class Library:
         """Raise the Status that a call left behind, if it is not OK."""
         code = self.TF_GetCode(status)
         if code:
-            raise Status(Code(code), self.TF_Message(status).decode(errors="replace"))
+            raise Status(Code(code), self._text(status).decode(errors="surrogateescape"))
+
+    def _text(self, status: int) -> bytes:
+        """A status's text, which may hold a NUL: ops quote what they were sent.
+
+        The C API ends it there.  Behind a TF_Status stands an absl::Status, which points at (references and code, text, length):
+        where that pointer is the one that TF_Message gave, its length counts.
+        """
+        at = self.TF_Message(status)
+        held = c_uint64.from_address(status).value
+        if held and not held & 3 and c_uint64.from_address(held + 8).value == at:
+            return ctypes.string_at(at, c_uint64.from_address(held + 16).value)
+        return ctypes.string_at(at)
 
 
 @cache

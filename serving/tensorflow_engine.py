@@ -16,7 +16,7 @@ from digits import wire
 from serving import messages, text_config
 from serving import tensorflow_c as c
 from serving.engine import EngineOptions, LoadedModel
-from serving.status import Code, Status
+from serving.status import Code, Status, invalid
 from serving.tensorflow_loops import looping_functions, loops
 from serving.tensors import KINDS, STRING, Tensor
 
@@ -141,9 +141,17 @@ class TensorFlowModel:
             operation_name, _, index = name.partition(":")
             operation = self._lib.TF_GraphOperationByName(self._graph, operation_name.encode())
             number = int(index or 0)
-            if not operation or number >= self._lib.TF_OperationNumOutputs(operation):
+            if not operation:
+                raise invalid(
+                    f"Tensor {operation_name}:{number}, specified in either feed_devices or fetch_devices was not found in the "
+                    "Graph"
+                )
+            outputs = self._lib.TF_OperationNumOutputs(operation)
+            if number >= outputs:
+                kind = self._lib.TF_OperationOpType(operation).decode()
                 raise Status(
-                    Code.NOT_FOUND, f"Tensor {name}, specified in either feed_devices or fetch_devices was not found in the Graph"
+                    Code.OUT_OF_RANGE,
+                    f"Node '{operation_name}' (type: '{kind}', num of outputs: {outputs}) does not have output {number}",
                 )
             found = self._outputs[name] = c.Output(operation, number)
         return found
@@ -207,7 +215,7 @@ class TensorFlowModel:
         if tensor.dtype == STRING:
             handle = lib.TF_AllocateTensor(STRING, shape, rank, array.size * c.STRING_BYTES)
             first = lib.TF_TensorData(handle)
-            for at, value in enumerate(array.flat):
+            for at, value in enumerate(array.ravel().tolist()):
                 lib.TF_StringInit(first + at * c.STRING_BYTES)
                 lib.TF_StringCopy(first + at * c.STRING_BYTES, value, len(value))
             strings.append((first, array.size))

@@ -86,6 +86,8 @@ KINDS: dict[int, Kind] = {
         _kind("DT_FLOAT8_E5M2FNUZ", "float8_e5m2fnuz", np.uint8, "float8_val", bits=True),
         _kind("DT_INT4", "int4", np.int8, "int_val"),
         _kind("DT_UINT4", "uint4", np.uint8, "int_val"),
+        _kind("DT_INT2", "int2", np.int8, "int_val"),
+        _kind("DT_UINT2", "uint2", np.uint8, "int_val"),
     )
 }
 

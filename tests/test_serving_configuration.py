@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import text_format
 
 from digits import wire
 from serving import messages
@@ -32,14 +33,14 @@ def listed(base: Path, *lines: str) -> str:
     return f'model_config_list {{ config {{ name: "m" base_path: "{base}" model_platform: "tensorflow" {inner} }} }}'
 
 
-def wait_for_answer(server: Server, label: str) -> Any:
-    """The version that a label comes to name, within ten seconds."""
+def wait_for_answer(server: Server, label: str, within_s: float = 10) -> Any:
+    """The version that a label comes to name, within some time."""
     request = wire.PredictRequest()
     request.model_spec.name, request.model_spec.version_label = "m", label
     tensor = request.inputs["x"]
     tensor.dtype = 1
     tensor.tensor_shape.dim.add().size = 1
-    until = time.monotonic() + 10
+    until = time.monotonic() + within_s
     with grpc.insecure_channel(server.target) as channel:
         call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         while True:
@@ -92,6 +93,62 @@ def test_the_polled_file_wins_over_a_reload_by_rpc(polled: tuple[Server, Path, P
         assert time.monotonic() < until
         time.sleep(0.1)
     server.stop()
+
+
+def reload(server: Server, text: str) -> tuple[str, str]:
+    """Ask for a config by RPC; the code and the text of its refusal, or OK and nothing."""
+    request = messages.ReloadConfigRequest()
+    text_format.Parse(text, request.config, descriptor_pool=wire.pool)
+    with grpc.insecure_channel(server.target) as channel:
+        call = channel.unary_unary("/tensorflow.serving.ModelService/HandleReloadConfigRequest")
+        try:
+            call(request.SerializeToString(), timeout=20)
+        except grpc.RpcError as error:
+            return error.code().name, error.details()
+    return "OK", ""
+
+
+def test_a_refused_reload_leaves_what_was_done_before_the_refusal(
+    serve: StartServer, serving_models: Path, tmp_path: Path
+) -> None:
+    """The order of server_core.cc: list, platforms, labels, models, loggers."""
+    base, other = tmp_path / "m", tmp_path / "n"
+    for path in (base, other):
+        path.mkdir()
+        publish(serving_models / "shift" / "1", path, 1)
+    plain, labelled = listed(base), listed(base, 'version_labels { key: "one" value: 1 }')
+    server = serve(f"--model_base_path={base}", "--model_name=m")
+    assert reload(server, labelled) == ("OK", "")
+    assert wait_for_answer(server, "one") == 1
+
+    def beside(more: str, config: str = plain) -> str:
+        return config[: config.rindex("}")] + f'config {{ name: "n" base_path: "{other}" {more} }} }}'
+
+    wrong_label = listed(base, 'version_labels { key: "nine" value: 9 }')
+    unknown = 'model_platform: "onnx"'
+    assert reload(server, beside(unknown, wrong_label))[0] == "FAILED_PRECONDITION", "labels come before new platforms"
+    assert wait_for_answer(server, "one") == 1
+    assert reload(server, labelled) == ("OK", ""), "n was asked for as something else, and is not any more"
+    assert reload(server, beside(unknown)) == ("INVALID_ARGUMENT", "Model n requests unsupported platform onnx")
+    with pytest.raises(AssertionError):
+        wait_for_answer(server, "one", within_s=0)  # its label was left out
+    changed = "Illegal to change a model's platform. For model n platform was onnx and new platform requested is tensorflow"
+    assert reload(server, beside('model_platform: "tensorflow"')) == ("INVALID_ARGUMENT", changed)
+    code, text = reload(server, beside("model_type: OTHER", plain).replace('"n"', '"o"'))
+    assert (code, text) == ("INVALID_ARGUMENT", "ModelServerConfig::model_type choice 2 not supported.")
+    neither = "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform"
+    assert reload(server, beside(""))[1] == f"{neither}, model name is n"
+    assert reload(server, plain) == ("OK", ""), "nobody is locked out"
+    assert states(server)[1].state == 30
+
+    logging = 'model_platform: "tensorflow" logging_config { sampling_config { sampling_rate: 1 } }'
+    assert reload(server, beside(logging)) == ("INVALID_ARGUMENT", "No request-logger-creator provided.")
+    request = wire.GetModelStatusRequest()
+    request.model_spec.name = "n"
+    with grpc.insecure_channel(server.target) as channel:
+        call = channel.unary_unary("/tensorflow.serving.ModelService/GetModelStatus")
+        answer = wire.GetModelStatusResponse.FromString(call(request.SerializeToString(), timeout=5))
+    assert [one.state for one in answer.model_version_status] == [30], "the models changed all the same"
 
 
 def test_a_rest_port_that_is_none_costs_only_the_rest_api(serve: StartServer, serving_models: Path) -> None:

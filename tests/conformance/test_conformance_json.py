@@ -54,6 +54,63 @@ def test_numbers_that_cannot_be_are_parse_errors(target: Any, literal: str, text
     assert error(target.rest("POST", TYPES, f'{{"inputs": {literal}}}')).startswith(f"JSON Parse error: {text} at offset: ")
 
 
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b'{"instances', "Missing a closing quotation mark in string. at offset: 11"),
+        (b'{"instances": [-]}', "Invalid value. at offset: 16"),
+        (b'{"instances": [nan]}', "Invalid value. at offset: 16"),
+        (b"[tru]", "Invalid value. at offset: 4"),
+        (b"}", "The document is empty. at offset: 0"),
+        (b"\0", "The document is empty. at offset: 0"),
+        (b'["\\ud83d\\u12g4"]', "Incorrect hex digit after \\u escape in string. at offset: 2"),
+        (b'{"signature_name": "id_double", "inputs": NaN.}', "Miss fraction part in number. at offset: 46"),
+        (b'{"inputs": [' + b"0e999, " * 100 + b"1]}", "Number too big to be stored in double. at offset: 12"),
+    ],
+)
+def test_a_parse_error_says_where_as_rapidjson_counts(target: Any, body: bytes, text: str) -> None:
+    assert error(target.rest("POST", TYPES, body)) == f"JSON Parse error: {text}"
+
+
+@pytest.mark.parametrize(
+    ("literal", "printed"), [("NInf", "Infinity"), ("-NaInfinity", "-Infinity"), ("NaN.25", "0.25"), ("NaNe5", "0.0")]
+)
+def test_nan_and_infinity_pass_in_odd_forms(target: Any, literal: str, printed: str) -> None:
+    body = f'{{"signature_name": "id_double", "inputs": {literal}}}'
+    assert target.rest("POST", TYPES, body)[1] == f'{{\n    "outputs": {printed}\n}}'.encode()
+
+
+def test_each_byte_of_a_byte_order_mark_is_skipped_by_itself(target: Any) -> None:
+    for mark in (b"\xef\xbb\xbf", b"\xef\xbb", b"\xbb", b"\xbf"):
+        assert target.rest("POST", TYPES, mark + b'{"inputs": 1}')[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("literal", "shown"),
+    [
+        ("1e-7", "1e-7"),
+        ("1e300", "1e300"),
+        ("0.00001", "0.00001"),
+        ("1e21", "1e21"),
+        ("-2.50", "-2.5"),
+        ("1e20", "100000000000000000000.0"),
+    ],
+)
+def test_an_error_shows_a_double_as_rapidjson_prints_it(target: Any, literal: str, shown: str) -> None:
+    answer = target.rest("POST", TYPES, f'{{"signature_name": "id_int32", "inputs": {literal}}}')
+    assert error(answer) == f"JSON Value: {shown} Type: Number is not of expected type: int32"
+
+
+def test_an_object_is_no_number_whatever_the_type(target: Any) -> None:
+    for dtype in ("half", "uint16", "complex64"):
+        answer = target.rest("POST", TYPES, f'{{"signature_name": "id_{dtype}", "inputs": {{"x": {{"a": 1}}}}}}')
+        assert error(answer).endswith(f"Type: Object is not of expected type: {dtype}")
+
+
+def test_a_name_ends_at_a_nul(target: Any) -> None:
+    assert target.rest("POST", TYPES, b'{"instances": [{"x\\u0000y": 1.0}]}')[0] == 200
+
+
 def test_every_value_of_a_repeated_key_must_do_and_the_first_ones_count(target: Any) -> None:
     body = '{"signature_name": "id_float", "instances": [{"x": 1, "x": 2}, {"x": 3}]}'
     assert target.post(TYPES, body) == (200, {"predictions": [1.0, 2.0]})

@@ -97,11 +97,13 @@ def model(**fields: Any) -> Any:
             "Expected model m to have an absolute path or URI; got base_path()=relative",
         ),
         (
-            [model(name="m", base_path="/a", model_platform="")],
-            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform, "
-            "model name is m",
+            [model(name="m", base_path="no scheme://m")],
+            "Expected model m to have an absolute path or URI; got base_path()=no scheme://m",
         ),
-        ([model(name="m", base_path="/a", model_platform="caffe")], "Model m requests unsupported platform caffe"),
+        (
+            [model(name="shift", base_path="/a", model_platform="caffe"), model(name="m", base_path="/a", model_platform="")],
+            "Illegal to change a model's platform. For model shift platform was tensorflow and new platform requested is caffe",
+        ),
     ],
 )
 def test_a_bad_configuration_is_refused_whole(target: Any, models: list[Any], text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -215,3 +216,34 @@ def test_a_deadline_ends_a_run(target: Any) -> None:
     with pytest.raises(Exception, match="DEADLINE_EXCEEDED"):
         stub(request, timeout=0.3)
     assert answer(target, ask("shift", x=[1.0])) == [3.0]
+
+
+def test_complex_parts_come_back_as_they_were(target: Any) -> None:
+    tensor = tensor_pb2.TensorProto(dtype=tf.complex64.as_datatype_enum, scomplex_val=[1.0, math.inf, -0.0, -0.0])
+    tensor.tensor_shape.dim.add().size = 2
+    (back,) = target.call("Predict", ask("types", "id_complex64", x=tensor)).outputs.values()
+    assert [str(part) for part in back.scomplex_val] == ["1.0", "inf", "-0.0", "-0.0"]
+
+
+def test_strings_may_have_many_dimensions(target: Any) -> None:
+    for rank in (32, 33, 64, 65):
+        tensor = tensor_pb2.TensorProto(dtype=tf.string.as_datatype_enum, string_val=[b"deep"])
+        for _ in range(rank):
+            tensor.tensor_shape.dim.add().size = 1
+        (back,) = target.call("Predict", ask("types", "id_string", x=tensor)).outputs.values()
+        assert (list(back.string_val), len(back.tensor_shape.dim)) == ([b"deep"], rank)
+
+
+def test_names_in_refusals_are_sorted(target: Any) -> None:
+    code, text = target.refusal("Predict", ask("types", "several", d=[1.0], b=[1.0]))
+    assert code == "INVALID_ARGUMENT"
+    assert "Inputs expected to be in the request {b,d}," in text
+
+
+def test_a_refusal_quotes_bytes_as_they_are(target: Any) -> None:
+    """A damaged Example is quoted by the op that parses it: a NUL does not end the text, and bytes stay as they are."""
+    tensor = tensor_pb2.TensorProto(dtype=tf.string.as_datatype_enum, string_val=[b"a\0b\xff"])
+    tensor.tensor_shape.dim.add().size = 1
+    code, text = target.refusal("Predict", ask("half_plus_two", "classify_x_to_y", inputs=tensor))
+    assert code == "INVALID_ARGUMENT"
+    assert text.startswith("Could not parse example input, value: 'a\0b\xff'")

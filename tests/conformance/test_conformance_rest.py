@@ -165,3 +165,24 @@ def test_a_gzipped_body_is_inflated(target: Any) -> None:
 def test_options_asks_for_an_origin(target: Any) -> None:
     assert target.rest("OPTIONS", "/v1/models/shift", headers={"Origin": "http://a.example"})[0] == 200
     assert target.rest("OPTIONS", "/v1/models/shift")[0] == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/models/{m}", "/v1/models/shift?q=[1]", "/nope{", "/v1/models/shift#a#b", "/v1/models/a%zz"]
+)
+def test_a_target_that_is_no_uri_gets_a_page(target: Any, path: str) -> None:
+    status, body, headers = target.rest("GET", path)
+    assert (status, headers["content-type"].partition(";")[0]) == (400, "text/html")
+    assert b"error" not in body
+
+
+def test_versions_may_be_a_models_name(target: Any) -> None:
+    status, body, _ = target.rest("GET", "/v1/models/versions")
+    assert (status, json.loads(body)["error"]) == (404, "Could not find any versions of model versions")
+
+
+def test_gzip_is_one_member_and_nothing_after_it(target: Any) -> None:
+    whole = gzip.compress(b'{"instances": [1]}')
+    for body in (whole + b"x", whole + whole):
+        status, answer, _ = target.rest("POST", "/v1/models/shift:predict", body, {"Content-Encoding": "gzip"})
+        assert (status, json.loads(answer)["error"]) == (400, "JSON Parse error: The document is empty")
