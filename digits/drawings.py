@@ -43,12 +43,17 @@ def load(path: Path) -> PenDigits:
     except Exception as exc:
         wanted = "an .npz with labels, strokes_per_digit, points_per_stroke, points"
         raise DataUnavailable(f"{path} holds no pen digits ({exc}); wanted {wanted}") from exc
+    if not (len(labels) == len(per_digit) and per_digit.sum() == len(per_stroke) and per_stroke.sum() == len(points)):
+        counts = f"{len(labels)} labels, {len(per_digit)} digits of {per_digit.sum()} strokes, {len(per_stroke)} strokes of "
+        raise DataUnavailable(f"{path} is not whole: {counts}{per_stroke.sum()} points, {len(points)} points")
     points = points.astype(np.float32) * np.array([1, -1], np.float32)
     pieces = np.split(points, np.cumsum(per_stroke.astype(np.int64))[:-1])
     strokes, at = [], 0
     for count in per_digit:
         strokes.append([stroke for stroke in pieces[at : at + int(count)] if len(stroke)])
         at += int(count)
+    if not all(strokes):
+        raise DataUnavailable(f"{path}: digit {next(i for i, one in enumerate(strokes) if not one)} has no stroke")
     return PenDigits(strokes, labels)
 
 

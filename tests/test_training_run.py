@@ -74,6 +74,50 @@ def test_a_killed_run_resumes_after_its_last_epoch_and_reports(small_mnist: Path
     assert (out / "model.keras").stat().st_size > 1_000_000
 
 
+def test_a_resumed_run_ends_where_the_whole_one_does(tmp_path: Path) -> None:
+    """Weights, moments, averages, dropout's masks, what decays and which epoch is drawn: all as if nothing had happened."""
+    from training.batches import Fresh, Pixels, Targets
+    from training.data import Mnist
+    from training.fit import CannotResume, train
+    from training.pools import Pools
+    from training.recipe import Recipe
+
+    class Noting(Fresh):
+        """Keeps the epochs it was asked for."""
+
+        def draw(self, r: np.random.Generator, epoch: int) -> tuple[Pixels, Targets]:
+            asked.append(epoch)
+            return super().draw(r, epoch)
+
+    class Killed(Exception):
+        pass
+
+    def kill(text: str) -> None:
+        if text.startswith("epoch 1/3 done"):
+            raise Killed
+
+    images, labels = synthetic(64, seed=1)
+    mnist = Mnist(images, labels, images, labels, images, labels, "")
+    recipe = Recipe(epochs=3, settle_epochs=1, epoch_images=64, batch=32, precision="float32")
+    asked: list[int] = []
+    source = Noting(Pools((images,) * 3, (labels,) * 3), recipe)
+    whole, _ = train(recipe, mnist, source, (33.0, 78.0), 1, tmp_path / "whole", say=lambda _: None)
+    assert asked[-6:] == [0, 0, 1, 1, 2, 2], "after whatever Keras looks at first"
+    with pytest.raises(Killed):
+        train(recipe, mnist, source, (33.0, 78.0), 1, tmp_path / "part", say=kill)
+    again, history = train(recipe, mnist, source, (33.0, 78.0), 1, tmp_path / "part", resume=True, say=lambda _: None)
+    assert asked[-4:] == [1, 1, 2, 2]
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    for mine, same in zip(whole.get_weights(), again.get_weights(), strict=True):
+        assert np.allclose(mine, same, atol=1e-6)
+
+    for damaged in ("checkpoint-3.keras", "history.json"):
+        path = tmp_path / "part" / damaged
+        path.write_bytes(path.read_bytes()[:50])
+        with pytest.raises(CannotResume, match="holds no checkpoint that can be read"):
+            train(recipe, mnist, source, (33.0, 78.0), 1, tmp_path / "part", resume=True, say=lambda _: None)
+
+
 def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
     from training.batches import Fresh
     from training.data import Mnist
@@ -85,7 +129,7 @@ def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
     mnist = Mnist(images, labels, images, labels, images, labels, "")
     (tmp_path / "history.json").write_text('{"identity": {"seed": 1}, "epochs": []}')
     source = Fresh(Pools((images,) * 3, (labels,) * 3), Recipe())
-    with pytest.raises(CannotResume, match="holds a run of another recipe, seed or teachers"):
+    with pytest.raises(CannotResume, match="holds a run of another recipe, data, seed or teachers"):
         train(Recipe(), mnist, source, (33.0, 78.0), 1, tmp_path, resume=True)
 
 

@@ -6,7 +6,9 @@ import argparse
 import dataclasses
 import json
 import os
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # 1.4 × the images a secon
 import numpy as np
 
 from digits.errors import DataUnavailable
+from digits.provenance import git_commit
 
 if TYPE_CHECKING:
     from training.recipe import Recipe
@@ -27,14 +30,14 @@ def say(text: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train; 0 done, 1 data missing, or a checkpoint or teacher that does not fit, 2 usage."""
+    """Train; 0 done, 1 data missing, a checkpoint or teacher that does not fit, or nowhere to write, 2 usage."""
     options = _options().parse_args(arguments)
     from training.distil import NotATeacher
     from training.fit import CannotResume
 
     try:
         return _train(options)
-    except (DataUnavailable, CannotResume, NotATeacher) as exc:
+    except (DataUnavailable, CannotResume, NotATeacher, OSError) as exc:
         print(f"training: {exc}", file=sys.stderr)
         return 1
 
@@ -43,16 +46,18 @@ def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("--data", type=Path, help="MNIST as an .npz; without it Keras downloads it")
     parser.add_argument("--drawings", type=Path, help="file of pen digits to report on (never trained on)")
-    parser.add_argument("--out", type=Path, default=Path("runs/latest"), help="folder for checkpoints, model and report")
+    parser.add_argument(
+        "--out", type=Path, help="folder for checkpoints, model and report: runs/latest, or runs/smoke with --limit"
+    )
     parser.add_argument(
         "--network", choices=["lenet5_v2", "residual"], default="lenet5_v2", help="the served network or its teacher"
     )
-    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--epochs", type=_at_least(1), help="instead of the recipe's")
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16"], help="instead of the recipe's")
-    parser.add_argument("--limit", type=int, metavar="N", help="smoke run: N images of each part, N drawn each epoch")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--limit", type=_at_least(20), metavar="N", help="smoke run: N images of each part, N drawn each epoch")
+    parser.add_argument("--seed", type=_at_least(0), default=1)
     parser.add_argument(
-        "--seeds", type=int, default=1, metavar="N", help="train N networks, seeds seed … seed+N-1; the first is kept"
+        "--seeds", type=_at_least(1), default=1, metavar="N", help="train N networks, seeds seed … seed+N-1; the first is kept"
     )
     parser.add_argument(
         "--teachers", type=Path, nargs="+", default=[], metavar="KERAS", help="distil these networks' mean answer"
@@ -61,63 +66,96 @@ def _options() -> argparse.ArgumentParser:
     return parser
 
 
+def _at_least(least: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number, not too small and of 32 bits."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if not least <= value < 2**32:
+            raise argparse.ArgumentTypeError(f"{value}; wanted a whole number from {least}")
+        return value
+
+    number.__name__ = "whole number"
+    return number
+
+
 def recipe_of(options: argparse.Namespace) -> Recipe:
-    """The recipe with the command line's changes."""
+    """The recipe with the command line's changes; a run of other length settles for the same share of it."""
     from training.recipe import Recipe
 
+    recipe = Recipe.teacher() if options.network == "residual" else Recipe()
     changes: dict[str, Any] = {}
-    if options.epochs:
+    if options.epochs is not None:
         changes["epochs"] = options.epochs
+        changes["settle_epochs"] = round(recipe.settle_epochs * options.epochs / recipe.epochs)
     if options.precision:
         changes["precision"] = options.precision
-    if options.limit:
+    if options.limit is not None:
         changes["epoch_images"] = changes["synthetic_images"] = options.limit
-    return dataclasses.replace(Recipe.teacher() if options.network == "residual" else Recipe(), **changes)
+    return dataclasses.replace(recipe, **changes)
 
 
 def _train(options: argparse.Namespace) -> int:
     import keras
 
-    from training import data, fit, lessons, pools, report
+    from digits import drawings
+    from training import data, files, fit, lessons, pools, report
     from training.batches import Fresh, Source
     from training.distil import Teachers
 
+    out = options.out or Path("runs/smoke" if options.limit else "runs/latest")
+    out.mkdir(parents=True, exist_ok=True)
+    files.sweep(out)
+    commit = git_commit()  # of the code that trains, whatever happens to the checkout meanwhile
     mnist = data.load(options.data)
+    if options.drawings:
+        drawings.load(options.drawings)  # said now, not after hours
     if options.limit:
         mnist = mnist.limited(options.limit)
     statistics = data.statistics(mnist.train_images)
     recipe = recipe_of(options)
     sizes = f"{len(mnist.train_images):,} digits to learn from, {len(mnist.held_images):,} held out"
     say(f"{sizes}; Keras {keras.__version__} on {keras.backend.backend()}")
-    pool = pools.build(mnist, recipe.synthetic_images, options.seed, options.out / "pools.npz", say)
+    teachers = Teachers.load(options.teachers, recipe.precision, recipe.teacher_temperature) if options.teachers else None
+    pool = pools.build(mnist, recipe.synthetic_images, options.seed, out / "pools.npz", say)
     source: Source = Fresh(pool, recipe)
-    if options.teachers:
-        teachers = Teachers.load(options.teachers, recipe.precision, recipe.teacher_temperature)
+    if teachers is not None:
         say(f"teachers: {', '.join(map(str, options.teachers))}")
-        source = lessons.build(pool, recipe, statistics, teachers, options.seed, options.out / "lessons", say)
+        source = lessons.build(pool, recipe, statistics, teachers, options.seed, out / "lessons", say)
     seeds = range(options.seed, options.seed + options.seeds)
-    accuracies = []
+    reports = []
     for seed in seeds:
-        folder = options.out if len(seeds) == 1 else options.out / f"seed-{seed}"
+        folder = out if len(seeds) == 1 else out / f"seed-{seed}"
         say(f"seed {seed} → {folder}")
         model, history = fit.train(recipe, mnist, source, statistics, seed, folder, options.resume, say)
-        written = report.write(model, history, recipe, mnist, statistics, seed, folder, options.drawings, source.teachers)
-        figures = written["figures"]
-        accuracies.append(figures["mnist_test"])
-        reached = f"MNIST test {100 * accuracies[-1]:.2f} %, held out {100 * figures['held_out']:.2f} %"
+        made = (model, history, recipe, mnist, statistics, seed, folder, options.drawings, source, commit, options.limit)
+        reports.append(report.write(*made)["figures"])
+        reached = f"MNIST test {100 * reports[-1]['mnist_test']:.2f} %, held out {100 * reports[-1]['held_out']:.2f} %"
         say(f"seed {seed}: {reached}; {folder}/report.html")
     if len(seeds) > 1:
-        _compare_seeds(accuracies, options.out, seeds)
+        _compare_seeds(reports, out, seeds)
     return 0
 
 
-def _compare_seeds(accuracies: list[float], out: Path, seeds: range) -> None:
-    mean, deviation = float(np.mean(accuracies)), float(np.std(accuracies, ddof=1))
-    say(f"{len(seeds)} seeds: MNIST test {100 * mean:.3f} ± {100 * deviation:.3f} %")
-    summary = {"seeds": list(seeds), "mnist_test": accuracies, "mean": mean, "deviation": deviation}
-    (out / "seeds.json").write_text(json.dumps(summary, indent=1) + "\n")
-    for name in ("model.keras", "report.json", "report.html"):
-        (out / name).write_bytes((out / f"seed-{seeds[0]}" / name).read_bytes())
+def _compare_seeds(reports: list[dict[str, Any]], out: Path, seeds: range) -> None:
+    """Write seeds.json, and keep the first seed's files in `out`: chosen before anything was known of it."""
+    from training import files
+
+    figures: dict[str, list[float]] = {"MNIST test": [one["mnist_test"] for one in reports]}
+    figures["held out"] = [one["held_out"] for one in reports]
+    for name in reports[0]["drawings"]:
+        figures[f"pen drawings, {name}"] = [one["drawings"][name] for one in reports]
+    summary = {}
+    for name, values in figures.items():
+        mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+        summary[name] = {"each": values, "mean": mean, "deviation": deviation}
+        say(f"{len(seeds)} seeds, {name}: {100 * mean:.3f} ± {100 * deviation:.3f} %")
+    with files.whole(out / "seeds.json") as scratch:
+        scratch.write_text(json.dumps({"seeds": list(seeds), "figures": summary}, indent=1) + "\n")
+    first = out / f"seed-{seeds[0]}"
+    for path in [first / "model.keras", *sorted(first.glob("report*"), key=lambda path: path.name == "report.json")]:
+        with files.whole(out / path.name) as scratch:
+            shutil.copyfile(path, scratch)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ class Source(Protocol):
 
     teachers: int
     """How many answered beside the labels."""
-    identity: str | None
-    """Digest of those teachers, None without: a checkpoint belongs to one source."""
+    identity: str
+    """Tells this source from any other: a checkpoint belongs to one."""
 
     def draw(self, r: np.random.Generator, epoch: int) -> tuple[Pixels, Targets]:
         """One batch of an epoch: grey levels float32 [B, 32, 32] and float32 [B, 10] or, with teachers, [B, 20]."""
@@ -33,9 +33,9 @@ class Fresh:
     """Digits from the pools, each distorted as nobody saw it before; targets are the labels."""
 
     teachers: int = 0
-    identity: str | None = None
 
     def __init__(self, pools: Pools, recipe: Recipe) -> None:
+        self.identity: str = pools.key
         self._pools, self._recipe = pools, recipe
         self._augment = Augmenter(recipe.distortion)
         self._settle = Augmenter(recipe.distortion.scaled(recipe.settle_distortion))
@@ -60,22 +60,20 @@ class Fresh:
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """An epoch of batches: standardised float32 [B, 32, 32, 1] and the source's targets.
 
-    Every batch is a function of (seed, epoch, index): a resumed run sees what the first would have.
+    epoch: which, from 0; whoever trains sets it, for Keras asks for a batch or two before the first.  Every batch is a function
+    of (seed, epoch, index): a resumed run sees what the first would have.
     """
 
     def __init__(self, source: Source, recipe: Recipe, statistics: tuple[float, float], seed: int, epoch: int = 0) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
         self._source, self._recipe, self._statistics = source, recipe, statistics
-        self._seed, self._epoch = seed, epoch
+        self._seed, self.epoch = seed, epoch
 
     def __len__(self) -> int:
         return self._recipe.steps_per_epoch
 
-    def on_epoch_end(self) -> None:
-        self._epoch += 1
-
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], Targets]:
-        pixels, targets = self._source.draw(np.random.default_rng((self._seed, self._epoch, index)), self._epoch)
+        pixels, targets = self._source.draw(np.random.default_rng((self._seed, self.epoch, index)), self.epoch)
         return standardise(pixels, *self._statistics), targets
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import zlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,23 +12,23 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from training import files
+
 
 def read(path: Path, key: str) -> dict[str, NDArray[Any]] | None:
     """The arrays that were written under this key; None if there is no whole file of that key."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             return {name: held[name] for name in held.files if name != "key"} if str(held["key"]) == key else None
-    except (BadZipFile, KeyError, ValueError, OSError):
+    except (BadZipFile, zlib.error, EOFError, KeyError, ValueError, OSError):
         return None
 
 
 def write(path: Path, key: str, **arrays: NDArray[Any]) -> None:
     """Write the arrays (an .npz), whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(f".{os.getpid()}.npz")
     contents: dict[str, Any] = {"key": key, **arrays}
-    np.savez_compressed(scratch, **contents)
-    scratch.replace(path)
+    with files.whole(path) as scratch:
+        np.savez_compressed(scratch, **contents)
 
 
 def digest(*modules: ModuleType) -> str:

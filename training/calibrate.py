@@ -5,6 +5,7 @@ Guo et al. 2017, "On Calibration of Modern Neural Networks".
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,10 +87,11 @@ def choose_threshold(p: Probabilities, labels: Labels) -> Threshold:
     order = np.argsort(-top)
     accuracy = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
     good = np.flatnonzero(accuracy >= WANTED_ACCURACY)
-    value = float(np.clip(top[order][good[-1]] if len(good) else 0.99, 0.5, 0.99))
+    lowest = float(np.clip(top[order][good[-1]] if len(good) else 0.99, 0.5, 0.99))
+    value = math.ceil(lowest * 1000) / 1000  # as it will be applied
     above = top >= value
     return Threshold(
-        value=round(value, 3),
+        value=value,
         unsure=float((~above).mean()),
         doubted_right=float((~above & right).sum() / max(right.sum(), 1)),
         caught_wrong=float((~above & ~right).sum() / max((~right).sum(), 1)),

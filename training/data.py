@@ -73,6 +73,13 @@ def _read(path: Path) -> tuple[Images28, Labels, Images28, Labels]:
     for name, images in (("x_train", x), ("x_test", x_test)):
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (IMAGE_PX, IMAGE_PX):
             raise DataUnavailable(f"{path}: {name} is {images.dtype} {images.shape}; wanted uint8 [N, 28, 28]")
+    for name, images, labels in (("y_train", x, y), ("y_test", x_test, y_test)):
+        low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
+        if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or low < 0 or high > 9:
+            found = f"{labels.dtype} {labels.shape}, {low} to {high}"
+            raise DataUnavailable(f"{path}: {name} is {found}; wanted whole numbers [{len(images)}] from 0 to 9")
+    if not len(x_test):
+        raise DataUnavailable(f"{path}: x_test is empty")
     if len(x) <= HELD_OUT:
         raise DataUnavailable(f"{path}: {len(x)} training images; wanted more than the {HELD_OUT} held out")
     return x, y.astype(np.uint8), x_test, y_test.astype(np.uint8)

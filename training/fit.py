@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
 
 from digits.contract import Images28
+from training import files
 from training.batches import Batches, Source
 from training.data import Labels, Mnist, padded, standardise
 from training.distil import Distilled, accuracy
 from training.network import built, rebuilt
 from training.recipe import Recipe
 
+HISTORY = "history.json"
 History = list[dict[str, float]]
 
 
@@ -51,34 +53,46 @@ def train(
 
     After each epoch `folder` holds checkpoint.keras (weights, optimizer, averages) and
     history.json; with resume=True a killed run goes on from there with the same schedule.
-    Raises CannotResume if the checkpoint was made by another recipe, seed or teachers.
+    Raises CannotResume if the checkpoint was made by another recipe, data, seed or teachers, or cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    files.sweep(folder)
     identity = json.loads(json.dumps({
-        "recipe": asdict(recipe), "seed": seed, "images": len(mnist.train_images), "teachers": source.identity,
+        "recipe": asdict(recipe), "seed": seed, "source": source.identity,
+        "data": mnist.sha256, "images": len(mnist.train_images),
     }))  # fmt: skip
-    history: History = []
     keras.utils.set_random_seed(seed)
-    model = None
-    if resume and (folder / "history.json").exists():
-        saved = json.loads((folder / "history.json").read_text())
-        if saved["identity"] != identity:
-            raise CannotResume(
-                f"{folder} holds a run of another recipe, seed or teachers; choose another --out or leave --resume out"
-            )
-        history = saved["epochs"]
-        model = keras.models.load_model(folder / f"checkpoint-{len(history)}.keras")
-        say(f"resuming after epoch {len(history)} of {recipe.epochs}")
-    model = model or compiled(recipe, taught=source.teachers > 0)
+    model = compiled(recipe, taught=source.teachers > 0)
+    history = _resumed(model, folder, identity) if resume and (folder / HISTORY).exists() else []
     done = len(history)
+    if done:
+        say(f"resuming after epoch {done} of {recipe.epochs}")
     if done < recipe.epochs:
-        keras.utils.set_random_seed(seed * 10_007 + done)  # dropout's masks; the batches have seeds of their own
         batches = Batches(source, recipe, statistics, seed, epoch=done)
-        keeper = _Keeper(recipe, mnist, statistics, folder, identity, history, say)
+        keeper = _Keeper(recipe, mnist, statistics, folder, identity, history, batches, seed, say)
         model.fit(batches, epochs=recipe.epochs, initial_epoch=done, verbose=0, callbacks=[keeper], shuffle=False)
     else:  # the run was killed after its last epoch, before the averages were put in place
         model.optimizer.finalize_variable_values(model.trainable_variables)
     return rebuilt(model, "float32", recipe.dropout), history  # the weights were float32 all along; now the arithmetic is too
+
+
+def _resumed(model: keras.Model, folder: Path, identity: dict[str, Any]) -> History:
+    """Give a freshly compiled model the last checkpoint's weights, moments and averages; returns the epochs behind it.
+
+    Loading the checkpoint whole would lose which variables are kept from decaying, which the optimizer does not write down.
+    """
+    try:
+        saved = json.loads((folder / HISTORY).read_text())
+        if saved["identity"] != identity:
+            raise CannotResume(
+                f"{folder} holds a run of another recipe, data, seed or teachers; choose another --out or leave --resume out"
+            )
+        history: History = saved["epochs"]
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(folder / f"checkpoint-{len(history)}.keras")
+    except (BadZipFile, ValueError, KeyError, TypeError, OSError) as exc:
+        raise CannotResume(f"{folder} holds no checkpoint that can be read ({exc}); leave --resume out to begin anew") from exc
+    return history
 
 
 class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
@@ -86,9 +100,10 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
 
     def __init__(
         self, recipe: Recipe, mnist: Mnist, statistics: tuple[float, float], folder: Path,
-        identity: dict[str, Any], history: History, say: Callable[[str], None],
+        identity: dict[str, Any], history: History, batches: Batches, seed: int, say: Callable[[str], None],
     ) -> None:  # fmt: skip
         super().__init__()
+        self._batches, self._seed = batches, seed
         self._recipe, self._mnist, self._statistics = recipe, mnist, statistics
         self._folder, self._identity, self._history, self._say = folder, identity, history, say
         self._began = self._spoke = time.monotonic()
@@ -96,6 +111,10 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch, self._epoch_began = epoch, time.monotonic()
+        self._batches.epoch = epoch
+        for layer in self.model.layers:  # dropout's masks are a function of seed and epoch too
+            if isinstance(layer, keras.layers.Dropout):
+                layer.seed_generator.state.assign([(self._seed * 10_007 + epoch) % 2**32, 0])
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         now = time.monotonic()
@@ -118,13 +137,11 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
             "held_loss": loss, "held_accuracy": 1 - error, "seconds": time.monotonic() - self._epoch_began,
         }  # fmt: skip
         self._history.append(row)
-        scratch = self._folder / f".writing-{os.getpid()}.keras"
-        self.model.save(scratch)
         kept = self._folder / f"checkpoint-{epoch + 1}.keras"
-        scratch.replace(kept)
-        scratch = self._folder / "history.json.writing"
-        scratch.write_text(json.dumps({"identity": self._identity, "epochs": self._history}, indent=1))
-        scratch.replace(self._folder / "history.json")  # the file that decides which checkpoint counts
+        with files.whole(kept) as scratch:
+            self.model.save(scratch)
+        with files.whole(self._folder / HISTORY) as scratch:  # the file that decides which checkpoint counts
+            scratch.write_text(json.dumps({"identity": self._identity, "epochs": self._history}, indent=1))
         for old in self._folder.glob("checkpoint-*.keras"):
             if old != kept:
                 old.unlink()

@@ -7,6 +7,8 @@ forty.  The file is a cache beside the pools': a run that is killed makes it up 
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training import augment, cache
+from training import augment, batches, cache
 from training.augment import Pixels
 from training.batches import Fresh, Targets, one_hot
 from training.data import Labels, standardise
@@ -32,10 +34,10 @@ SALT = 7_919
 class Lessons:
     """A source of batches whose targets are label and teachers' answer, float32 [B, 20]."""
 
-    def __init__(self, parts: dict[bool, list[Part]], recipe: Recipe, teachers: Teachers) -> None:
+    def __init__(self, parts: dict[bool, list[Part]], recipe: Recipe, teachers: int, identity: str) -> None:
         self._parts, self._recipe = parts, recipe  # parts by whether they are the gentle ones
-        self.teachers: int = len(teachers)
-        self.identity: str | None = teachers.sha256
+        self.teachers: int = teachers
+        self.identity: str = identity
 
     def draw(self, r: np.random.Generator, epoch: int) -> tuple[Pixels, Targets]:
         """Grey levels float32 [B, 32, 32] and targets float32 [B, 20], from a lesson of the epoch's strength."""
@@ -53,18 +55,27 @@ def build(
     source = Fresh(pools, recipe)
     last = recipe.epochs - 1
     parts: dict[bool, list[Part]] = {False: [], True: []}
-    for number in range(recipe.lessons + recipe.settled_lessons):
-        epoch = 0 if number < recipe.lessons else last
-        shape = f"{recipe.distortion}/{recipe.settle_distortion}/{recipe.shares(epoch)}/{recipe.epoch_images}/{statistics}"
-        key = f"{pools.key}/{shape}/{teachers.sha256}/{teachers.temperature}/{seed}/{cache.digest(augment)}"
-        path = folder / f"lesson-{number + 1}.npz"
+    identity = _key(pools, recipe, statistics, teachers, seed)
+    began, count = time.monotonic(), recipe.lessons + recipe.settled_lessons
+    for number in range(count):
+        settled = number >= recipe.lessons
+        key, path = f"{identity}/{settled}", folder / f"lesson-{number + 1}.npz"
         arrays = cache.read(path, key)
         if arrays is None:
-            arrays = _judged(source, recipe, statistics, teachers, (seed, SALT, number), epoch)
+            arrays = _judged(source, recipe, statistics, teachers, (seed, SALT, number), last if settled else 0)
             cache.write(path, key, **arrays)
-        parts[number >= recipe.lessons].append((arrays["images"], arrays["labels"], arrays["answers"]))
-        say(f"lessons: {number + 1} of {recipe.lessons + recipe.settled_lessons}")
-    return Lessons(parts, recipe, teachers)
+        parts[settled].append((arrays["images"], arrays["labels"], arrays["answers"]))
+        left_s = (time.monotonic() - began) / (number + 1) * (count - number - 1)
+        say(f"lessons: {number + 1} of {count}, {left_s / 60:.1f} min left")
+    return Lessons(parts, recipe, len(teachers), identity)
+
+
+def _key(pools: Pools, recipe: Recipe, statistics: tuple[float, float], teachers: Teachers, seed: int) -> str:
+    """Everything that the lessons depend on, code and all."""
+    drawn = f"{recipe.distortion}/{recipe.settle_distortion}/{recipe.shares(0)}/{recipe.shares(recipe.epochs - 1)}"
+    sizes = f"{recipe.epoch_images}/{recipe.batch}/{statistics}/{recipe.precision}"
+    code = cache.digest(augment, batches, sys.modules[__name__])
+    return f"{pools.key}/{drawn}/{sizes}/{teachers.sha256}/{teachers.temperature}/{seed}/{code}"
 
 
 def _judged(

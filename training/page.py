@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,19 +30,28 @@ code { background: #f0f4f8; padding: 0 .2rem }
 Pen = dict[str, tuple[Probabilities, Labels]]
 
 
-def render(report: dict[str, Any], mnist: Mnist, test: Probabilities, pen: Pen) -> str:
-    """The whole page.  test: answers on the test set; pen: answers and labels by drawing setting."""
+def pictures(report: dict[str, Any], mnist: Mnist, test: Probabilities, pen: Pen) -> dict[str, bytes]:
+    """PNGs by name: learning, confusion, calibration.  test: answers on the test set; pen: answers and labels by setting."""
+    return {
+        "learning": _picture(_learning(report)),
+        "confusion": _picture(_confusions(report["figures"])),
+        "calibration": _picture(_calibration(mnist, test, pen)),
+    }
+
+
+def render(report: dict[str, Any], mnist: Mnist, test: Probabilities, drawn: Mapping[str, bytes]) -> str:
+    """The whole page.  test: answers on the test set; drawn: the pictures."""
     figures = report["figures"]
     sections = [
         f"<h1>{report['recipe']['network']} on MNIST</h1><p class=note>seed {report['seed']}, {report['epochs_run']} epochs, "
         f"commit {report['git_commit'] or 'unknown'}, Keras {report['versions']['keras']} on {report['versions']['backend']}</p>",
         _figures_table(figures, report),
-        "<h2>Learning</h2>" + _picture(_learning(report)),
-        "<h2>What it confuses</h2>" + _picture(_confusions(figures)),
-        "<h2>May its probabilities be believed?</h2>" + _picture(_calibration(mnist, test, pen)),
+        "<h2>Learning</h2>" + _image(drawn["learning"], "loss and held-out error by epoch"),
+        "<h2>What it confuses</h2>" + _image(drawn["confusion"], "answers by true digit, as counts"),
+        "<h2>May its probabilities be believed?</h2>" + _image(drawn["calibration"], "share of right answers by confidence"),
         "<h2>By digit</h2>" + _class_table(figures["per_class"]),
         "<h2>Every mistake on the test set</h2><p class=note>truth → answer (confidence), second thought</p>"
-        + _mistakes(mnist, test),
+        + _mistakes(figures["mistakes"], mnist),
         "<h2>The recipe</h2>" + _recipe_table(report),
     ]
     body = "\n".join(sections)
@@ -56,8 +66,8 @@ def _percent(value: float | None) -> str:
 def _figures_table(figures: dict[str, Any], report: dict[str, Any]) -> str:
     threshold = report["threshold"]
     rows = [
-        ("MNIST test set, 10,000 digits", _percent(figures["mnist_test"])),
-        ("held out, 5,000 digits", _percent(figures["held_out"])),
+        (f"MNIST test set, {report['images']['test']:,} digits", _percent(figures["mnist_test"])),
+        (f"held out, {report['images']['held_out']:,} digits", _percent(figures["held_out"])),
         *((f"pen drawings, {name}", _percent(value)) for name, value in figures["drawings"].items()),
         ("expected calibration error, MNIST test", _percent(figures["ece_mnist"])),
         ("expected calibration error, drawings", _percent(figures["ece_drawings"])),
@@ -104,13 +114,13 @@ def _figure(width: float, height: float, columns: int) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _picture(figure: Any) -> str:
+def _picture(figure: Any) -> bytes:
     import matplotlib.pyplot as plt
 
     out = io.BytesIO()
     figure.savefig(out, dpi=110)
     plt.close(figure)
-    return _image(out.getvalue(), "")
+    return out.getvalue()
 
 
 def _image(data: bytes, alt: str) -> str:
@@ -177,15 +187,13 @@ def _calibration(mnist: Mnist, test: Probabilities, pen: Pen) -> Any:
     return figure
 
 
-def _mistakes(mnist: Mnist, test: Probabilities) -> str:
-    wrong = np.flatnonzero(test.argmax(axis=1) != mnist.test_labels)
+def _mistakes(wrong: Sequence[Mapping[str, Any]], mnist: Mnist) -> str:
     figures = []
-    for index in wrong:
-        order = np.argsort(-test[index])
-        first, second = (f"{digit} ({100 * test[index, digit]:.0f} %)" for digit in order[:2])
-        words = f"{mnist.test_labels[index]} → {first}, {second}"
-        figures.append(f"<figure>{_image(_png(mnist.test_images[index]), words)}<figcaption>{words}</figcaption></figure>")
-    return f"<p>{len(wrong)} of {len(test):,}</p><div class=errors>{''.join(figures)}</div>"
+    for one in wrong:
+        first = f"{one['answer']} ({100 * one['confidence']:.0f} %)"
+        words = f"{one['truth']} → {first}, {one['second']} ({100 * one['second_confidence']:.0f} %)"
+        figures.append(f"<figure>{_image(_png(mnist.test_images[one['index']]), words)}<figcaption>{words}</figcaption></figure>")
+    return f"<p>{len(wrong)} of {len(mnist.test_labels):,}</p><div class=errors>{''.join(figures)}</div>"
 
 
 def _png(image: Image28) -> bytes:

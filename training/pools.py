@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,18 @@ class Pools:
     images: tuple[Images28, Images28, Images28]
     labels: tuple[Labels, Labels, Labels]
     key: str = ""  # tells one build from another
+
+
+def _end_with_the_parent() -> None:
+    """Do not outlive a run that is killed."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _redraw_chunk(job: tuple[int, Images28]) -> Images28:
@@ -54,7 +67,7 @@ def build(mnist: Mnist, synthetic_images: int, seed: int, path: Path, say: Calla
 def _made(train: Images28, synthetic_images: int, seed: int, say: Callable[[str], None]) -> dict[str, NDArray[np.uint8]]:
     redraw_jobs = [(seed * 1_000_003 + at, train[at : at + CHUNK]) for at in range(0, len(train), CHUNK)]
     draw_jobs = [(seed * 1_000_003 + 500_000 + at, min(CHUNK, synthetic_images - at)) for at in range(0, synthetic_images, CHUNK)]
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as workers:
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_end_with_the_parent) as workers:
         again = list(_progress(workers.map(_redraw_chunk, redraw_jobs), len(redraw_jobs), "redrawing MNIST", say))
         drawn = list(_progress(workers.map(_draw_chunk, draw_jobs), len(draw_jobs), "drawing digits", say))
     return {

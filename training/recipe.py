@@ -15,17 +15,17 @@ class Recipe:
     """One training run.  Decisions were made on the 5,000 held-out images, never on the test set."""
 
     network: str = "lenet5_v2"  # the one that is served
-    epochs: int = 70  # 30 gave 99.44 % on the held-out digits, 56 gave 99.68 % with the loss still falling
+    epochs: int = 50  # with teachers; alone, 30 gave 99.44 % on the held-out digits and 56 gave 99.68 %
     epoch_images: int = 60_000  # drawn afresh each epoch, so that "an epoch" keeps MNIST's size
     batch: int = 256  # 2,000 images a second on two cores with oneDNN; in float32 1,000
     precision: str = "mixed_bfloat16"  # twice float32's images a second with AVX-512 BF16 or AMX, half of them without
-    peak_rate: float = 3e-3  # AdamW
+    peak_rate: float = 3e-3  # AdamW; with batch normalisation and 256 a batch three times its usual rate is still stable
     warmup_epochs: float = 1.0  # batch normalisation needs a few hundred steps to settle
     final_rate: float = 1e-2  # of the peak: a cosine ending near zero makes the last averages sharp
     weight_decay: float = 0.02  # on kernels only; takes the place of the original's L2 on two layers
-    averaging_steps: int = 400  # weights are averaged over about the last epoch ...
+    averaging_steps: int = 400  # weights are averaged over about the last two epochs ...
     label_smoothing: float = 0.0  # distorts the calibration that the threshold rests on
-    dropout: float = 0.25  # the original's
+    dropout: float = 0.25  # the original's: on MNIST it errs on 0.09 % of what it learnt from and 0.34 % of what it did not
 
     mnist_share: float = 0.60  # what the test set asks for
     redrawn_share: float = 0.15  # MNIST's shapes under a brush: the canvas's look
@@ -34,19 +34,19 @@ class Recipe:
 
     distortion: Distortion = field(default_factory=Distortion)
 
-    settle_epochs: int = 18  # at the end the digits come nearly as people will send them: what was learnt under strong ...
+    settle_epochs: int = 14  # at the end the digits come nearly as people will send them: what was learnt under strong ...
     settle_distortion: float = 0.5  # ... distortion stays, and the norms' statistics fit clean ink
     settle_mnist_share: float = 0.75  # the other two keep their ratio
 
     teacher_temperature: float = 2.0  # brings out what else a teacher sees in a digit it is sure of
     teacher_weight: float = 0.7  # of the teachers' answer in the loss; the rest goes to the true label
-    lessons: int = 12  # epochs' worth of digits that the teachers are asked about, each then seen some four times ...
-    settled_lessons: int = 6  # ... and as many again, at the settled distortion, seen three times
+    lessons: int = 10  # epochs' worth of digits that the teachers are asked about, each then seen some four times ...
+    settled_lessons: int = 5  # ... and these at the settled distortion, seen three times
 
     @classmethod
     def teacher(cls) -> Recipe:
-        """The run that makes a teacher: half the epochs of the served network's brought it to 99.64 % on the held-out digits."""
-        return cls(network="residual", epochs=36, settle_epochs=12)
+        """The run that makes a teacher, which learns from fewer epochs: 36 brought it to 99.64 % on the held-out digits."""
+        return cls(network="residual", epochs=36, settle_epochs=13)
 
     def settles(self, epoch: int) -> bool:
         """Whether an epoch, counted from 0, is one of the last and gentle ones."""

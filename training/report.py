@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import subprocess
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import numpy as np
 from digits import drawings as canvas
 from digits.contract import Images28, Probabilities
 from digits.strokes import synthetic
+from training import files
+from training.batches import Source
 from training.brush import redrawn
 from training.calibrate import choose_threshold, fit_temperature, reliability, tempered
 from training.data import Labels, Mnist, padded, standardise
@@ -27,20 +29,26 @@ DRAWING_SETTINGS = {
     "brush 28, 80 %": (28, 0.8),
     "brush 20, 40 %": (20, 0.4),
 }
-LIBRARIES = ("keras", "numpy", "scipy", "scikit-image", "pillow")
+USUAL = "brush 20, 80 %"
+LIBRARIES = ("keras", "tensorflow", "numpy", "scipy", "scikit-image", "pillow")
 HELD_SEED = 77_000_001  # drawings that no training pool holds
 
 
 def write(
     model: keras.Model, history: History, recipe: Recipe, mnist: Mnist, statistics: tuple[float, float], seed: int, folder: Path,
-    drawings: Path | None, teachers: int,
+    drawings: Path | None, source: Source, commit: str, limit: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Measure a trained network, write model.keras, report.json and report.html into `folder`; returns the report.
+    """Measure a trained network, write model.keras, report.html, its pictures and report.json into `folder`; returns the report.
 
-    Temperature and threshold come from held-out data only: the 5,000 MNIST digits, for the threshold joined by the same
-    redrawn with a brush and by drawings nobody trained on.
+    report.json comes last and holds the digest of the model it speaks of.  commit: of the code that trained; limit: of a smoke
+    run, whose figures mean nothing.  Temperature and threshold come from held-out data only: the 5,000 MNIST digits, for the
+    threshold joined by the same redrawn with a brush and by drawings nobody trained on.
     """
     from training import page
+
+    path = folder / "model.keras"
+    with files.whole(path) as scratch:
+        model.save(scratch)
 
     def ask(images: Images28) -> Probabilities:
         x = standardise(padded(images), *statistics)
@@ -63,22 +71,32 @@ def write(
         "ece_drawings": None if everything is None or pen_labels is None else reliability(everything, pen_labels).error,
         "per_class": [_class_row(test, mnist.test_labels, digit) for digit in range(10)],
         "confusion": confusion(test, mnist.test_labels).tolist(),
-        "confused": confused(test, mnist.test_labels),
+        "confused_mnist": confused(test, mnist.test_labels),
+        "mistakes": mistakes(test, mnist.test_labels),
+        "calibration_mnist": asdict(reliability(test, mnist.test_labels)),
         "learning": history,
     }
     if everything is not None and pen_labels is not None:
         figures["confusion_drawings"] = confusion(everything, pen_labels).tolist()
-        figures["confused"] = confused(everything, pen_labels)
+        figures["confused_drawings"] = confused(*pen[USUAL])
+        figures["calibration_drawings"] = asdict(reliability(everything, pen_labels))
     report = {
         "figures": figures, "temperature": temperature, "threshold": asdict(threshold),
         "pixels": {"mean": statistics[0], "deviation": statistics[1]}, "data_sha256": mnist.sha256,
-        "recipe": asdict(recipe), "seed": seed, "teachers": teachers, "epochs_run": len(history),
-        "versions": {name: version(name) for name in LIBRARIES} | {"backend": keras.backend.backend()},
-        "git_commit": _git_commit(),
+        "recipe": asdict(recipe), "seed": seed, "teachers": source.teachers, "source": source.identity,
+        "epochs_run": len(history),
+        "versions": _versions() | {"backend": keras.backend.backend()},
+        "images": {"train": len(mnist.train_images), "held_out": len(mnist.held_images), "test": len(mnist.test_images)},
+        "limit": limit, "git_commit": commit, "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }  # fmt: skip
-    model.save(folder / "model.keras")
-    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    (folder / "report.html").write_text(page.render(report, mnist, test, pen))
+    pictures = page.pictures(report, mnist, test, pen)
+    for name, picture in pictures.items():
+        with files.whole(folder / f"report-{name}.png") as scratch:
+            scratch.write_bytes(picture)
+    with files.whole(folder / "report.html") as scratch:
+        scratch.write_text(page.render(report, mnist, test, pictures))
+    with files.whole(folder / "report.json") as scratch:
+        scratch.write_text(json.dumps(report, indent=1) + "\n")
     return report
 
 
@@ -115,16 +133,31 @@ def confused(p: Probabilities, labels: Labels) -> list[tuple[int, int, int]]:
     return sorted(pairs, key=lambda pair: -pair[2])
 
 
+def mistakes(p: Probabilities, labels: Labels) -> list[dict[str, Any]]:
+    """Every wrong answer: index, truth, and the two best answers with their probabilities."""
+    out = []
+    for index in np.flatnonzero(p.argmax(axis=1) != labels):
+        first, second = np.argsort(-p[index])[:2]
+        out.append({
+            "index": int(index), "truth": int(labels[index]),
+            "answer": int(first), "confidence": round(float(p[index, first]), 4),
+            "second": int(second), "second_confidence": round(float(p[index, second]), 4),
+        })  # fmt: skip
+    return out
+
+
 def _class_row(p: Probabilities, labels: Labels, digit: int) -> dict[str, float]:
     said, true = p.argmax(axis=1) == digit, labels == digit
     hits = float((said & true).sum())
     return {"digit": digit, "count": int(true.sum()), "recall": hits / max(true.sum(), 1), "precision": hits / max(said.sum(), 1)}
 
 
-def _git_commit() -> str:
-    try:
-        return subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+def _versions() -> dict[str, str]:
+    """Of each library that is there: the back end need not be TensorFlow."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
