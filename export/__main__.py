@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -28,8 +32,10 @@ from export.proof import Finding, ProofFailed, examine, fresh_answers, golden_dr
 
 NETWORK = "lenet5_v2"
 PROOF_IMAGES = 1_000
-MARGIN = 0.001
-"""A new version may be this much worse on held-out digits than the one it replaces."""
+MARGIN, DRAWN_MARGIN = 0.001, 0.003
+"""A new version may be this much worse than the one it replaces: on held-out digits, on each set of drawings."""
+NEEDED = ("pixels", "temperature", "threshold", "figures", "data_sha256", "model_sha256")
+"""Of report.json."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,44 +62,42 @@ def _options() -> argparse.ArgumentParser:
 
 
 def _export(options: argparse.Namespace) -> int:
-    import keras
+    import tensorflow as tf
 
     from export import card as cards
     from export import signatures, warmup
     from export.network_graph import Network
 
-    report_path = options.model.with_name("report.json")
-    for path in (options.model, report_path):
-        if not path.is_file():
-            raise ProofFailed(f"there is no {path}; train first (python -m training), or name the model with --model")
-    report = json.loads(report_path.read_text())
-    model = keras.models.load_model(options.model)
-    if model.name != NETWORK:
-        raise ProofFailed(f"{options.model} holds the network {model.name}; wanted {NETWORK}, the one that is served")
+    base_path = options.base_path.resolve()
+    model, report = _trained(options.model, options.force)
     mean, deviation, temperature = report["pixels"]["mean"], report["pixels"]["deviation"], report["temperature"]
     network = Network.of(model, mean, deviation, temperature)
 
     golden = golden_drawings()
     drawings = [*_drawings(options.drawings), *(data for _, data, _ in golden)]
     seen = np.stack([digit_image(data) for data in drawings])
-    with publish.staging(options.base_path) as folder:
+    publish.check(base_path)
+    with _scratch() if options.dry_run else publish.staging(base_path) as folder:
         data = cards.card(report, _signature_table())
         texts = {
             c.FINGERPRINT_TOPIC: c.fingerprint(),
             c.CARD_TOPIC: json.dumps(data, indent=1, ensure_ascii=False),
             c.MODEL_CARD_TOPIC: cards.model_card(data),
         }
-        print(f"writing {folder.parent}/{publish.next_version(options.base_path)}")
-        signatures.save(signatures.Module(network, texts), folder)
-        (folder / EXTRA).mkdir(exist_ok=True)
-        (folder / CARD).write_text(texts[c.CARD_TOPIC] + "\n")
-        (folder / MODEL_CARD).write_text(texts[c.MODEL_CARD_TOPIC])
-        warmup.write(folder, drawings[: max(warmup.BATCHES)], seen[: max(warmup.BATCHES)])
+        print(f"writing {base_path}/{publish.next_version(base_path)}")
+        try:
+            signatures.save(signatures.Module(network, texts), folder)
+            (folder / EXTRA).mkdir(exist_ok=True)
+            (folder / CARD).write_text(texts[c.CARD_TOPIC] + "\n")
+            (folder / MODEL_CARD).write_text(texts[c.MODEL_CARD_TOPIC])
+            warmup.write(folder, drawings[: max(warmup.BATCHES)], seen[: max(warmup.BATCHES)])
+        except tf.errors.OpError as exc:  # a full disk, in TensorFlow's words
+            raise publish.CannotPublish(f"{folder.parent} cannot be written to: {exc.message}; nothing was published") from exc
 
         wanted = _keras_probabilities(model, seen[:PROOF_IMAGES], mean, deviation, temperature)
         with tempfile.TemporaryDirectory() as scratch:
             answers = fresh_answers(folder, seen[:PROOF_IMAGES], drawings, seen, Path(scratch))
-            findings = [*examine(answers, wanted, seen, golden), _not_worse(data, options.base_path, options.force)]
+            findings = [*examine(answers, wanted, seen, golden), _not_worse(data, base_path, options.force)]
             if not options.no_timing:
                 from export.timing import compare
 
@@ -105,8 +109,43 @@ def _export(options: argparse.Namespace) -> int:
         if options.dry_run:
             print("dry run: nothing was published")
             return 0
-        print(f"published {publish.publish(folder, options.base_path)}")
+        print(f"published {publish.publish(folder, base_path)}")
     return 0
+
+
+def _trained(path: Path, force: bool) -> tuple[Any, dict[str, Any]]:
+    """The Keras model and the report that speaks of it.  Raises ProofFailed."""
+    import keras
+
+    report_path = path.with_name("report.json")
+    for needed in (path, report_path):
+        if not needed.is_file():
+            raise ProofFailed(f"there is no {needed}; train first (python -m training), or name the model with --model")
+    try:
+        report = json.loads(report_path.read_text())
+        missing = [name for name in NEEDED if name not in report]
+    except (ValueError, TypeError) as exc:
+        raise ProofFailed(f"{report_path} cannot be read: {exc}") from exc
+    if missing:
+        raise ProofFailed(f"{report_path} lacks {', '.join(missing)}; train again")
+    if report["model_sha256"] != hashlib.sha256(path.read_bytes()).hexdigest():
+        raise ProofFailed(f"{report_path} speaks of another model than {path}: a run was killed between writing the two")
+    if report.get("limit") and not force:
+        raise ProofFailed(f"{path} is from a smoke run of {report['limit']} images; --force publishes it all the same")
+    try:
+        model = keras.models.load_model(path)
+    except (BadZipFile, OSError, ValueError) as exc:
+        raise ProofFailed(f"{path} cannot be read as a Keras model: {exc}") from exc
+    if model.name != NETWORK:
+        raise ProofFailed(f"{path} holds the network {model.name}; wanted {NETWORK}, the one that is served")
+    return model, report
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder that has nothing to do with the base path."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
 
 
 def _drawings(path: Path | None) -> list[bytes]:
@@ -114,7 +153,7 @@ def _drawings(path: Path | None) -> list[bytes]:
     r = np.random.default_rng(2020)
     if path is not None:
         pen = canvas.load(path)
-        chosen = r.choice(len(pen.labels), PROOF_IMAGES, replace=False)
+        chosen = r.choice(len(pen.labels), min(PROOF_IMAGES, len(pen.labels)), replace=False)
         strokes: list[Any] = [pen.strokes[i] for i in chosen]
     else:
         strokes = [handwrite(i % 10, r) for i in range(PROOF_IMAGES)]
@@ -148,17 +187,25 @@ def _signature_table() -> dict[str, Any]:
 
 
 def _not_worse(card: dict[str, Any], base_path: Path, force: bool) -> Finding:
-    """Compare held-out accuracy with the current version's."""
-    new = card["figures"]["held_out"]
-    current = publish.versions(base_path)
-    if not current:
-        return Finding("not worse than the current version", "there is none", True)
-    old = read_card(base_path / str(current[-1]))["figures"]["held_out"]
-    figure = (
-        f"held-out accuracy {100 * new:.2f} % against {100 * old:.2f} % of version {current[-1]} (margin {100 * MARGIN} points)"
-    )
-    worse = new < old - MARGIN
-    return Finding("not worse than the current version", figure + (", forced" if worse and force else ""), force or not worse)
+    """Compare with the newest version whose figures can be read: held-out digits, and the drawings that both know."""
+    what = "not worse than the current version"
+    for number, path in reversed(publish.versions(base_path).items()):
+        try:
+            old = read_card(path)["figures"]
+            compared = [("held-out digits", card["figures"]["held_out"], float(old["held_out"]), MARGIN)]
+            drawn, before = card["figures"].get("drawings", {}), old.get("drawings", {})
+            compared += [
+                (f"drawings, {name}", drawn[name], float(before[name]), DRAWN_MARGIN) for name in drawn if name in before
+            ]
+        except (DigitsError, KeyError, TypeError, ValueError) as exc:
+            print(f"version {number} is passed over: {exc!r}")
+            continue
+        worse = any(new < was - margin for _, new, was, margin in compared)
+        figure = f"against version {number}: " + "; ".join(
+            f"{name} {100 * new:.2f} % for {100 * was:.2f} (margin {100 * margin:.1f})" for name, new, was, margin in compared
+        )
+        return Finding(what, figure + (", forced" if worse and force else ""), force or not worse)
+    return Finding(what, "there is none", True)
 
 
 if __name__ == "__main__":

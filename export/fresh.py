@@ -16,7 +16,7 @@ BATCH = 250
 
 
 def main(version_dir: str, questions: str, answers: str) -> None:
-    """Load the version, run `serving_default` and `drawings`, write the outputs."""
+    """Load the version, run its four signatures, write the outputs."""
     with np.load(questions) as file:
         images, seen, joined, lengths = (file[name] for name in ("images", "seen", "drawings", "lengths"))
     drawings = [part.tobytes() for part in np.split(joined, np.cumsum(lengths)[:-1])]
@@ -32,10 +32,24 @@ def main(version_dir: str, questions: str, answers: str) -> None:
         whole(default, c.IMAGES, seen),
         whole(drawn, c.IMAGE_BYTES, drawings),
     )
+    examples = [_example(image.tobytes()) for image in seen]
+    classified = whole(loaded.signatures[c.CLASSIFY_SIGNATURE], "inputs", examples)
+    told = whole(loaded.signatures[c.ABOUT_SIGNATURE], c.TOPIC, [c.FINGERPRINT_TOPIC.encode()])
     np.savez(
-        answers, probabilities=plain[c.PROBABILITIES], digit=plain[c.DIGIT], seen_digit=again[c.DIGIT],
-        drawn_images=from_bytes[c.IMAGES], drawn_digit=from_bytes[c.DIGIT],
-    )  # fmt: skip
+        answers,
+        probabilities=plain[c.PROBABILITIES],
+        digit=plain[c.DIGIT],
+        seen_digit=again[c.DIGIT],
+        drawn_images=from_bytes[c.IMAGES],
+        drawn_digit=from_bytes[c.DIGIT],
+        classified=classified["classes"][:, 0].astype(np.bytes_),
+        about=told[c.TEXT].astype(np.bytes_),
+    )
+
+
+def _example(image: bytes) -> bytes:
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))
+    return bytes(tf.train.Example(features=tf.train.Features(feature={c.IMAGES: feature})).SerializeToString())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -57,10 +58,21 @@ def fresh_answers(
 
 
 def golden_drawings(folder: Path = GOLDEN) -> list[tuple[str, bytes, c.Image28]]:
-    """Name, image bytes and expected 28×28 of every golden drawing."""
+    """Name, image bytes and expected 28×28 of every golden drawing.  Raises ProofFailed if they are not the contract's."""
+    if folder == GOLDEN and golden_digest(folder) != c.GOLDEN_SHA256:
+        raise ProofFailed(f"the golden drawings in {folder} are not those of the contract (digits.contract.GOLDEN_SHA256)")
     expected = json.loads((folder / "expected.json").read_text())
     names = json.loads((folder / "files.json").read_text())
     return [(name, (folder / name).read_bytes(), _image(expected[name.rpartition(".")[0]])) for name in names]
+
+
+def golden_digest(folder: Path = GOLDEN) -> str:
+    """SHA-256 of all files by name, without the contact sheet."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.name != "sheet.png"):
+        data = path.read_bytes()
+        whole.update(f"{path.name}\0{len(data)}\0".encode() + data)
+    return whole.hexdigest()
 
 
 def _image(rows: Sequence[str]) -> c.Image28:
@@ -82,6 +94,8 @@ def examine(
     count = len(seen) - len(golden)
     apart = float(np.abs(answers["drawn_images"][:count].astype(int) - seen[:count]).mean())
     same = float((answers["drawn_digit"][:count] == answers["seen_digit"][:count]).mean())
+    ranked = float((answers["classified"].astype(int) == answers["seen_digit"]).mean())
+    told = answers["about"][0].decode()
     wrong = [
         name for index, (name, _, expected) in enumerate(golden, start=count)
         if not np.array_equal(seen[index], expected)
@@ -96,5 +110,9 @@ def examine(
             f"`drawings` agrees with digits.preprocess on {count:,} drawings",
             f"same digit on {100 * same:.2f} %, pixels {apart:.4f}/255 apart", apart <= PIXEL_TOLERANCE and same >= SAME_DIGIT,
         ),
+        Finding(
+            "`classify` gives the same digits, best first", f"{100 * ranked:.2f} % of {len(seen):,}", ranked == 1.0,
+        ),
+        Finding("`about` tells the fingerprint", told[:60], told == c.fingerprint()),
         Finding(f"{len(golden)} golden drawings give their 28×28", f"wrong: {', '.join(wrong) or 'none'}", not wrong),
     ]  # fmt: skip

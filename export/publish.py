@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from digits.errors import ArtifactError
@@ -18,9 +20,10 @@ class CannotPublish(ArtifactError):
     """The base path cannot take another version."""
 
 
-def versions(base_path: Path) -> list[int]:
-    """Published version numbers, ascending."""
-    return sorted(int(child.name) for child in base_path.iterdir() if child.name.isdecimal() and child.is_dir())
+def versions(base_path: Path) -> dict[int, Path]:
+    """Published versions by number, ascending."""
+    found = {int(child.name): child for child in base_path.iterdir() if child.name.isdecimal() and child.is_dir()}
+    return dict(sorted(found.items()))
 
 
 def next_version(base_path: Path) -> int:
@@ -33,14 +36,16 @@ def next_version(base_path: Path) -> int:
 def staging(base_path: Path) -> Iterator[Path]:
     """A folder beside the versions, under a name no server takes for one; gone afterwards.
 
+    A lock on it, which the system lets go of when its holder ends, tells other exports that somebody is at work there.
     Raises CannotPublish for a base path that is missing, read-only or full.
     """
-    if not base_path.is_dir():
-        raise CannotPublish(f"there is no directory {base_path}; make it first, or check the spelling of --base-path")
-    folder = base_path / f"{STAGING}{os.getpid()}"
+    check(base_path)
     try:
         _sweep(base_path)
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(prefix=STAGING, dir=base_path))
+        folder.chmod(0o755)
+        lock = os.open(folder, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as exc:
         raise CannotPublish(f"{base_path} cannot be written to: {exc.strerror}") from exc
     try:
@@ -51,27 +56,45 @@ def staging(base_path: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def check(base_path: Path) -> None:
+    """Raises CannotPublish unless the base path is a directory."""
+    if not base_path.is_dir():
+        raise CannotPublish(f"there is no directory {base_path}; make it first, or check the spelling of --base-path")
 
 
 def _sweep(base_path: Path) -> None:
     """Remove what a killed export left behind."""
     for left in base_path.glob(f"{STAGING}*"):
-        pid = left.name.removeprefix(STAGING)
-        if not pid.isdecimal() or not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):  # somebody is at work there, or was quicker
+            lock = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 def publish(folder: Path, base_path: Path) -> Path:
     """Rename a finished version into place, never over another; returns where it is.  Raises CannotPublish."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())  # the name must not reach the disk before the bytes
+    for path in [*sorted(folder.rglob("*"), reverse=True), folder]:  # the name must not reach the disk before the bytes
+        _to_disk(path)
     while True:
         target = base_path / str(next_version(base_path))
         try:
             folder.rename(target)  # fails on a version that is there: a directory that is not empty
+            _to_disk(base_path)
             return target
         except OSError as exc:
             if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise CannotPublish(f"{target} could not be put in place: {exc.strerror}") from exc
+
+
+def _to_disk(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

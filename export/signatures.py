@@ -45,7 +45,8 @@ class Module(tf.Module):  # type: ignore[misc]
     def classify(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         features = tf.io.parse_example(inputs, {c.IMAGES: tf.io.FixedLenFeature((), tf.string)})
         pixels = tf.io.decode_raw(features[c.IMAGES], tf.uint8)
-        probabilities = self._network(tf.reshape(pixels, (-1, c.IMAGE_PX, c.IMAGE_PX)))
+        shape = (tf.shape(inputs)[0], c.IMAGE_PX, c.IMAGE_PX)  # not -1: one example must be one image
+        probabilities = self._network(tf.reshape(pixels, shape))
         scores, order = tf.math.top_k(probabilities, k=c.CLASSES)
         return {"classes": tf.as_string(order), "scores": scores}
 

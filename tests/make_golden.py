@@ -9,7 +9,6 @@ golden/sheet.png before committing.  A change here changes the contract's finger
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -20,6 +19,7 @@ from PIL import Image
 from digits.drawings import draw
 from digits.preprocess import digit_image
 from digits.strokes import handwrite
+from export.proof import golden_digest
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -66,16 +66,6 @@ def guises() -> dict[str, bytes]:
     return out
 
 
-def digest() -> str:
-    """SHA-256 of all files, by name, without the contact sheet."""
-    parts = sorted(path for path in GOLDEN.iterdir() if path.name != "sheet.png")
-    whole = hashlib.sha256()
-    for path in parts:
-        data = path.read_bytes()
-        whole.update(f"{path.name}\0{len(data)}\0".encode() + data)
-    return whole.hexdigest()
-
-
 def main() -> None:
     GOLDEN.mkdir(exist_ok=True)
     files = guises()
@@ -95,7 +85,7 @@ def main() -> None:
         contact.paste(white.convert("L").resize((58, 58)), (at * 60 + 1, 1))
         contact.paste(Image.fromarray(expected[name.rpartition(".")[0]]).resize((58, 58)), (at * 60 + 1, 62))
     contact.save(GOLDEN / "sheet.png")
-    print("GOLDEN_SHA256", digest())
+    print("GOLDEN_SHA256", golden_digest(GOLDEN))
 
 
 if __name__ == "__main__":

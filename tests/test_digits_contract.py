@@ -11,15 +11,16 @@ from digits import contract as c
 from digits.artifact import check_fingerprint, read_card
 from digits.errors import ContractMismatch, IncompleteVersion
 from digits.preprocess import digit_image
+from export.proof import golden_digest
 from tests.conftest import MODELS
-from tests.make_golden import GOLDEN, digest
+from tests.make_golden import GOLDEN
 
 NAMES = json.loads((GOLDEN / "files.json").read_text())
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
 
 
 def test_the_golden_files_are_those_of_the_fingerprint() -> None:
-    assert digest() == c.GOLDEN_SHA256
+    assert golden_digest(GOLDEN) == c.GOLDEN_SHA256
 
 
 @pytest.mark.parametrize("name", NAMES)

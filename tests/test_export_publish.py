@@ -18,14 +18,14 @@ from tests.conftest import ROOT
 def test_numbers_only_grow(tmp_path: Path) -> None:
     for name in ("3", "12", "notes", "007x"):
         (tmp_path / name).mkdir()
-    assert versions(tmp_path) == [3, 12]
+    assert versions(tmp_path) == {3: tmp_path / "3", 12: tmp_path / "12"}
     assert next_version(tmp_path) == 13
 
 
 def test_a_staged_version_becomes_the_next_number(tmp_path: Path) -> None:
     with staging(tmp_path) as folder:
         (folder / "saved_model.pb").write_bytes(b"graph")
-        assert versions(tmp_path) == [], "nothing that a server would take for a version"
+        assert not versions(tmp_path), "nothing that a server would take for a version"
         assert publish(folder, tmp_path) == tmp_path / "1"
     assert (tmp_path / "1" / "saved_model.pb").read_bytes() == b"graph"
     assert [child.name for child in tmp_path.iterdir()] == ["1"]
@@ -55,7 +55,7 @@ def test_a_base_path_that_is_read_only_is_named(tmp_path: Path, monkeypatch: pyt
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(Path, "mkdir", refuse)  # root may write anywhere, so the refusal is made up
+    monkeypatch.setattr(os, "mkdir", refuse)  # root may write anywhere, so the refusal is made up
     with pytest.raises(CannotPublish, match="cannot be written to: Read-only file system"), staging(tmp_path):
         pass
 
@@ -79,7 +79,10 @@ def test_a_killed_export_is_swept_by_the_next(tmp_path: Path) -> None:
     process.stdout.close()
     left = list(tmp_path.glob(f"{STAGING}*"))
     assert len(left) == 1
-    assert versions(tmp_path) == []
+    assert not versions(tmp_path)
     time.sleep(0.05)
-    with staging(tmp_path):
+    with staging(tmp_path) as mine:
         assert left[0] not in list(tmp_path.iterdir())
+        with staging(tmp_path) as another:
+            assert mine.is_dir(), "somebody is at work there"
+            assert another != mine
