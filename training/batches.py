@@ -42,19 +42,19 @@ class Fresh:
 
     def draw(self, r: np.random.Generator, epoch: int) -> tuple[Pixels, Targets]:
         """Grey levels float32 [B, 32, 32] and one-hot labels float32 [B, 10]."""
-        pixels, labels = self.labelled(r, epoch)
+        pixels, labels, _ = self.labelled(r, epoch)
         smooth = self._recipe.label_smoothing
         return pixels, one_hot(labels) * (1 - smooth) + smooth / CLASSES
 
-    def labelled(self, r: np.random.Generator, epoch: int) -> tuple[Pixels, Labels]:
-        """Grey levels float32 [B, 32, 32] and labels uint8 [B]."""
+    def labelled(self, r: np.random.Generator, epoch: int) -> tuple[Pixels, Labels, NDArray[np.bool_]]:
+        """Grey levels float32 [B, 32, 32], labels uint8 [B], and whether a person wrote the digit, bool [B]."""
         pools, recipe = self._pools, self._recipe
         counts = r.multinomial(recipe.batch, recipe.shares(epoch))
         picks = [r.integers(0, len(images), count) for images, count in zip(pools.images, counts, strict=True)]
         images = np.concatenate([images[pick] for images, pick in zip(pools.images, picks, strict=True)])
         labels = np.concatenate([labels[pick] for labels, pick in zip(pools.labels, picks, strict=True)])
         augment = self._settle if recipe.settles(epoch) else self._augment
-        return augment(images, r), labels
+        return augment(images, r), labels, np.arange(len(labels)) < counts[:2].sum()
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]

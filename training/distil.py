@@ -64,8 +64,9 @@ class Teachers:
 class Distilled(keras.losses.Loss):  # type: ignore[misc]
     """(1 - weight) · cross-entropy with the label + weight · T² · cross-entropy at temperature T with the teachers.
 
-    Targets float32 [N, 20]: the label one-hot, then the teachers' probabilities at T.  T² keeps the
-    gradient's size, which falls with T² as the probabilities are softened.
+    Targets float32 [N, 20]: the label one-hot, then the teachers' probabilities at T; zeros where they
+    were not asked, and the label is all.  T² keeps the gradient's size, which falls with T² as the
+    probabilities are softened.
     """
 
     def __init__(self, weight: float, temperature: float, name: str = "distilled", **base: Any) -> None:
@@ -78,7 +79,8 @@ class Distilled(keras.losses.Loss):  # type: ignore[misc]
         soft = ops.log_softmax(logits / self.temperature)
         label = -ops.sum(y_true[:, :CLASSES] * logits, axis=1)
         taught = -ops.sum(y_true[:, CLASSES:] * soft, axis=1)
-        return (1 - self.weight) * label + self.weight * self.temperature**2 * taught
+        asked = ops.sum(y_true[:, CLASSES:], axis=1)
+        return (1 - self.weight * asked) * label + self.weight * self.temperature**2 * taught
 
     def get_config(self) -> dict[str, Any]:
         """What a checkpoint needs to build it again."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from digits.contract import CLASSES
 from training import augment, batches, cache
 from training.augment import Pixels
 from training.batches import Fresh, Targets, one_hot
@@ -25,10 +26,11 @@ from training.pools import Pools
 from training.recipe import Recipe
 
 Part = tuple[NDArray[np.uint8], Labels, NDArray[np.float32]]
-"""An epoch of lessons: grey levels uint8 [N, 32, 32], labels [N], the teachers' probabilities [N, 10]."""
+"""An epoch of lessons: grey levels uint8 [N, 32, 32], labels [N], the teachers' probabilities [N, 10] or zeros."""
 
 SALT = 7_919
 """Keeps the lessons' random numbers apart from those of the runs that made the teachers."""
+ASKED_AT_ONCE = 256
 
 
 class Lessons:
@@ -81,11 +83,11 @@ def _key(pools: Pools, recipe: Recipe, statistics: tuple[float, float], teachers
 def _judged(
     source: Fresh, recipe: Recipe, statistics: tuple[float, float], teachers: Teachers, seed: tuple[int, ...], epoch: int
 ) -> dict[str, NDArray[Any]]:
-    images, labels, answers = [], [], []
-    for index in range(recipe.steps_per_epoch):
-        pixels, label = source.labelled(np.random.default_rng((*seed, index)), epoch)
-        grey = np.rint(pixels).astype(np.uint8)  # what the file keeps, so what the teachers are asked about
-        images.append(grey)
-        labels.append(label)
-        answers.append(teachers(standardise(grey, *statistics)))
-    return {"images": np.concatenate(images), "labels": np.concatenate(labels), "answers": np.concatenate(answers)}
+    drawn = [source.labelled(np.random.default_rng((*seed, index)), epoch) for index in range(recipe.steps_per_epoch)]
+    images = np.concatenate([np.rint(pixels).astype(np.uint8) for pixels, _, _ in drawn])  # what is kept is what is asked about
+    answers = np.zeros((len(images), CLASSES), np.float32)  # a digit drawn by rule is what it is: nobody is asked
+    written = np.flatnonzero(np.concatenate([by_hand for _, _, by_hand in drawn]))
+    for at in range(0, len(written), ASKED_AT_ONCE):
+        pick = written[at : at + ASKED_AT_ONCE]
+        answers[pick] = teachers(standardise(images[pick], *statistics))
+    return {"images": images, "labels": np.concatenate([labels for _, labels, _ in drawn]), "answers": answers}
