@@ -56,9 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"got {text}; wanted a time above 0")
+        raise argparse.ArgumentTypeError(f"got {text}; wanted a time in seconds, above 0")
     return seconds
 
 

@@ -13,10 +13,16 @@ from digits.cli_sources import Reading
 
 def table(readings: Sequence[Reading], out: TextIO) -> None:
     """Aligned columns for people."""
-    width = max(len(str(one.file)) for one in readings)
-    for one in readings:
-        found = one.error or f"{one.digit}  {max(one.probabilities):7.2%}"
-        print(f"{one.file!s:<{width}}  {found}", file=out)
+    names = [_printable(str(one.file)) for one in readings]
+    width = max(map(len, names))
+    for name, one in zip(names, readings, strict=True):
+        found = _printable(one.error) or f"{one.digit}  {max(one.probabilities):7.2%}"
+        print(f"{name:<{width}}  {found}", file=out)
+
+
+def _printable(text: str) -> str:
+    """Without what a terminal would obey; bytes that are no text are escaped when they are written."""
+    return "".join(ch if ch.isprintable() or "\ud800" <= ch <= "\udfff" else "�" for ch in text)
 
 
 def as_json(readings: Sequence[Reading], out: TextIO) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -84,8 +85,7 @@ def grpc(address: str | None, timeout_s: float) -> Ask:
 
 def rest(address: str | None, timeout_s: float) -> Ask:
     """The model server's REST API."""
-    base = address or "127.0.0.1:8501"
-    url = f"{base if '://' in base else 'http://' + base}/v1/models/{c.MODEL_NAME}:predict"
+    url = f"{_base(address or '127.0.0.1:8501')}/v1/models/{c.MODEL_NAME}:predict"
 
     def tensors(images: c.Images28) -> list[list[float]]:
         answer = _post(url, json.dumps({"inputs": {c.IMAGES: images.tolist()}}).encode(), timeout_s)
@@ -100,8 +100,7 @@ def rest(address: str | None, timeout_s: float) -> Ask:
 
 def gateway(address: str | None, timeout_s: float) -> Ask:
     """The gateway, which gets the files as they are."""
-    base = address or "127.0.0.1:8080"
-    url = f"{base if '://' in base else 'http://' + base}/api/predict"
+    url = f"{_base(address or '127.0.0.1:8080')}/api/predict"
 
     def one(data: bytes) -> list[float] | DigitsError:
         try:
@@ -116,10 +115,21 @@ def gateway(address: str | None, timeout_s: float) -> Ask:
     return lambda contents: [one(data) for data in contents]
 
 
+def _base(address: str) -> str:
+    """`host:port` or a URL as the latter, with no slash at the end."""
+    return (address if "://" in address else f"http://{address}").rstrip("/")
+
+
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """A proxy of the environment's knows nothing of this machine."""
+    here = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+    return urllib.request.build_opener(*[urllib.request.ProxyHandler({})] * here)
+
+
 def _post(url: str, body: bytes, timeout_s: float) -> Any:
     request = urllib.request.Request(url, body, {"Content-Type": "application/json" if body[:1] == b"{" else "image/*"})
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as response:
+        with _opener(url).open(request, timeout=timeout_s) as response:
             return json.load(response)
     except urllib.error.HTTPError as exc:
         try:

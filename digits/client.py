@@ -40,6 +40,7 @@ AVAILABLE = 30  # ModelVersionStatus.State
 
 CHANNEL_OPTIONS = (
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    ("grpc.enable_http_proxy", 0),  # a proxy for the web is none for a model server nearby
     ("grpc.enable_retries", 0),  # ours are inside the caller's time
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),

@@ -28,6 +28,7 @@ import psutil
 from digits import drawings
 from digits.client import PredictClient
 from digits.images import decode
+from digits.preprocess import digit_image
 from digits.settings import LocalSettings
 from digits.strokes import handwrite
 from local.deployment import Deployment
@@ -171,7 +172,7 @@ def main() -> int:
             wrk(chosen.port, 2, drawing, pids)
             show("digits, both tiers", wrk(chosen.port, chosen.seconds, drawing, pids))
             for count in (1, 32):
-                tensor = script(folder, f"tensor{count}", bytes(784 * count), "application/octet-stream")
+                tensor = script(folder, f"tensor{count}", digit_image(png).tobytes() * count, "application/octet-stream")
                 show(f"  raw tensors, {count} a request", wrk(chosen.port, chosen.seconds, tensor, pids))
             rate, decode_ms, share_ms = limit(png, f"127.0.0.1:{chosen.port + 1}", pids[0])
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 import time
@@ -15,7 +16,11 @@ class _Stop(Exception):
 
 
 def main() -> int:
-    """Run; 0 after Ctrl-C or SIGTERM, 1 if something cannot start or dies, 2 for a bad setting."""
+    """Run; 0 after Ctrl-C or SIGTERM, 1 if something cannot start or dies, 2 for a bad setting or argument."""
+    parser = argparse.ArgumentParser(
+        prog="python -m local", description=__doc__, epilog="Settings are environment variables: README."
+    )
+    parser.parse_args()
     try:
         settings = read(LocalSettings)
     except BadSetting as exc:

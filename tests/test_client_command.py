@@ -108,6 +108,9 @@ def test_names_that_are_no_text_and_readers_that_leave_do_no_harm(folder: Path, 
     strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
     done = subprocess.run(command, cwd=ROOT, env=strict, capture_output=True, text=True, check=True)
     assert "\\udcff.png" in done.stdout
+    (folder / "a\x1b[31m\nb.png").write_bytes((folder / "more" / "b.png").read_bytes())
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "a�[31m�b.png" in done.stdout, "a terminal is not told what to do"
     reading, writing = os.pipe()
     os.close(reading)
     left = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, check=True)

@@ -99,6 +99,31 @@ def test_raw_tensors_and_npy_files_are_answered_like_the_drawing_they_come_from(
         assert results[0]["probabilities"] == pytest.approx(seen["probabilities"], abs=1e-4)
 
 
+def test_a_blank_tensor_is_no_digit(web: Gateway) -> None:
+    tensor = np.zeros((3, 28, 28), np.uint8)
+    tensor[1, 4:24, 13:15] = 255
+    results = web.ask(body=tensor.tobytes(), content_type="application/octet-stream").json["results"]
+    assert [one.get("error", {}).get("title") for one in results] == ["Nothing drawn", None, "Nothing drawn"]
+    assert results[1]["digit"] == 1
+    (alone,) = web.ask(body=bytes(784), content_type="application/octet-stream").json["results"]
+    assert alone["error"]["status"] == 422
+
+
+def test_what_the_bytes_are_counts_whatever_is_around_them(web: Gateway) -> None:
+    lines = base64.encodebytes(SEVEN).decode()
+    assert "\n" in lines.strip()
+    upper = "data:image/png;BASE64," + base64.b64encode(SEVEN).decode()
+    for body, kind in (
+        (json.dumps({"image": lines}).encode(), "application/json"),
+        (json.dumps({"image": upper}).encode(), "application/json"),
+        (b"\n  " + json.dumps({"image": upper}).encode(), "text/plain"),
+        (SEVEN, "multipart/form-data"),
+    ):
+        answer = web.ask(body=body, content_type=kind)
+        assert (answer.status, answer.json.get("digit")) == (200, 7), answer.body
+    assert "got null; wanted a data URL" in web.ask(body=b'{"image": null}').json["detail"]
+
+
 def test_top_version_and_label_are_obeyed(web: Gateway) -> None:
     top = web.ask("/api/predict?top=3&version=1", ONE).json["top"]
     assert len(top) == 3
@@ -167,6 +192,11 @@ def test_a_tensor_of_the_wrong_length_or_type_is_refused(web: Gateway) -> None:
         good.replace(b"'<f4'", b"('',)"),
     ):
         problem(web.ask(body=wrong), 400, "Wrong tensor")
+    one = io.BytesIO()
+    np.save(one, np.full((1, 28, 28), 9, np.uint8))
+    assert web.ask(body=one.getvalue()).status == 200
+    assert "more than one array" in web.ask(body=one.getvalue() * 2).json["detail"]
+    assert "max_header_size" not in web.ask(body=b"\x93NUMPY\x01\x00\xff\xff" + b"{" * 65535).json["detail"]
 
 
 def test_paths_and_methods_that_do_not_exist_are_problems_too(web: Gateway) -> None:

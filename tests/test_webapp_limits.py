@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import concurrent.futures
+import json
+import os
+import signal
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.conftest import Server
-from tests.gateway import ONE, gateway
+from tests.gateway import ONE, encoded, gateway
 
 
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(digits_server: Server, tmp_path: Path) -> None:
@@ -59,3 +65,54 @@ def test_sigterm_lets_accepted_work_finish_and_takes_no_more(digits_server: Serv
         assert web.process.wait(6) == 0
         with pytest.raises(ConnectionRefusedError):
             web.ask("/livez")
+
+
+def test_a_worker_that_ends_takes_nothing_of_the_others_along(digits_server: Server, tmp_path: Path) -> None:
+    with gateway(tmp_path, digits_server.target) as web:
+        gone = min(web.workers())
+        os.kill(gone, signal.SIGTERM)
+        until = time.monotonic() + 20
+        while gone in web.workers() or len(web.workers()) < web.wanted:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        web.wait_until_ready()
+        for _ in range(8):
+            assert web.ask("/metrics").status == 200
+            assert web.ask(body=ONE).status == 200
+        assert "Traceback" not in web.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def pictures() -> bytes:
+    """A list of pictures that take long to read."""
+    large = base64.b64encode(encoded(Image.new("L", (4000, 4000), 255))).decode()
+    return json.dumps([large] * 24).encode()
+
+
+def test_the_budget_counts_reading_and_health_waits_for_nobody(digits_server: Server, tmp_path: Path, pictures: bytes) -> None:
+    with gateway(tmp_path, digits_server.target, web_workers=1, deadline_ms=500, max_waiting=1, web_threads=1) as web:
+        began = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            late = pool.submit(web.ask, body=pictures, content_type="application/json")
+            time.sleep(0.3)
+            asked = time.monotonic()
+            assert web.ask("/livez").status == 200
+            assert web.ask("/readyz").status == 200
+            assert time.monotonic() - asked < 0.5 or late.done()
+            answer = late.result()
+        assert (answer.status, answer.json["title"]) == (504, "Too slow")
+        assert "while the pictures were read" in answer.json["detail"]
+        assert time.monotonic() - began < 3, "half a second, and the picture that was being read"
+
+
+def test_a_request_half_sent_at_the_end_is_still_answered(digits_server: Server, tmp_path: Path) -> None:
+    with gateway(tmp_path, digits_server.target, web_workers=1) as web, socket.create_connection(("127.0.0.1", web.port)) as raw:
+        raw.settimeout(10)
+        sent = f"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(ONE)}\r\n\r\n".encode() + ONE
+        raw.sendall(sent[:-20])
+        time.sleep(0.3)
+        web.process.terminate()
+        time.sleep(0.5)
+        raw.sendall(sent[-20:])
+        assert raw.recv(4096).startswith(b"HTTP/1.1 200 ")
+        assert web.process.wait(6) == 0

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from digits import errors
-from digits.client import PredictClient, Prediction
+from digits.client import PredictClient, Prediction, VersionState
 from digits.settings import WebSettings
 from webapp.circuit import OPENS_AT, Circuit
 from webapp.coalesce import Asked, Coalescer
 from webapp.rates import Rates
+from webapp.tracing import Headers
 
 
 def answers(rows: int, version: int = 1) -> Prediction:
@@ -102,9 +103,9 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Exception]], obje
 @pytest.mark.parametrize("error", [errors.ModelUnavailable("away"), errors.Overloaded("full"), errors.ModelNotFound("unloaded")])
 def test_what_may_pass_is_asked_again_within_the_budget(backend: Callable, error: Exception) -> None:  # type: ignore[type-arg]
     made = backend([error])
-    future = made.ask(np.zeros((1, 28, 28), np.uint8), time.monotonic() + 2, request_id="r1", traceparent="00-a-b-01")
+    future = made.ask(np.zeros((1, 28, 28), np.uint8), time.monotonic() + 2, request_id="r1", trace=Headers("00-a-b-01", "s=1"))
     assert future.result(2).version == 1
-    assert made._client.metadata == [[("x-request-id", "r1"), ("traceparent", "00-a-b-01")]] * 2
+    assert made._client.metadata == [[("x-request-id", "r1"), ("traceparent", "00-a-b-01"), ("tracestate", "s=1")]] * 2
 
 
 def test_a_canary_that_is_refused_gets_no_share(backend: Callable) -> None:  # type: ignore[type-arg]
@@ -148,3 +149,48 @@ def test_a_bucket_fills_again() -> None:
     assert rates.allow("b", 0.0)
     assert rates.allow("a", 0.6)
     assert not rates.allow("a", 0.6)
+
+
+def test_a_slow_rate_says_when_the_next_is_allowed() -> None:
+    assert [Rates(per_second).pause_s for per_second in (0, 50, 1, 0.3, 0.2)] == [1, 1, 1, 4, 5]
+
+
+def test_a_version_asked_for_while_the_server_is_away_is_not_said_to_be_unknown(backend: Callable) -> None:  # type: ignore[type-arg]
+    made = backend([])
+    made.watch.state = replace(made.watch.state, versions={}, trouble="nobody there")
+    with pytest.raises(errors.ModelUnavailable, match="nobody there"):
+        made.ask(np.zeros((1, 28, 28), np.uint8), time.monotonic() + 2, (1, None))
+
+
+def test_a_version_is_checked_again_after_the_server_was_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be another one of the same number."""
+    from webapp.metrics import Metrics
+    from webapp.watch import Version, Watch
+
+    class Server:
+        target = "x"
+        away = False
+
+        def versions(self, _: float) -> list[VersionState]:
+            if self.away:
+                raise errors.ModelUnavailable("away")
+            return [VersionState(1, 30, "")]
+
+        def predict(self, *_: object, **__: object) -> Prediction:
+            return answers(1)
+
+    checked: list[int] = []
+
+    def check(self: Watch, number: int) -> Version:
+        checked.append(number)
+        return Version(number, {"threshold": {"value": 0.9}}, str(len(checked)), {})
+
+    monkeypatch.setattr(Watch, "_run", lambda self: None)
+    monkeypatch.setattr(Watch, "_check", check)
+    server = Server()
+    watch = Watch(server, Circuit(), (), "digits", Metrics())  # type: ignore[arg-type]
+    for away in (False, False, True, False, False):
+        server.away = away
+        watch.look()
+    assert checked == [1, 1], "once, and once after it was away"
+    assert watch.state.versions[1].model_card == "2"

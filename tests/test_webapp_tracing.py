@@ -17,6 +17,7 @@ from PIL import Image
 from tests.conftest import Server
 from tests.gateway import ONE, encoded, gateway
 from webapp import tracing
+from webapp.tracing import Headers
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 HEADER = f"00-{TRACE}-{PARENT}-01"
@@ -81,14 +82,14 @@ def test_every_answer_is_a_span_of_the_callers_trace(collector: list[Any], digit
 
 def test_the_model_server_is_told_of_the_span_that_is_recorded(collector: list[Any]) -> None:
     tracer = tracing.tracer()
-    span = tracer.begin(HEADER, time.monotonic(), "r")
+    span = tracer.begin(Headers(HEADER, "vendor=1"), time.monotonic(), "r")
     assert span is not None
     span.end(503, {})
     until = time.monotonic() + 10
     while not spans(collector) and time.monotonic() < until:
         time.sleep(0.05)
     (recorded,) = spans(collector)
-    assert span.header == f"00-{TRACE}-{recorded.span_id.hex()}-01"
+    assert span.headers == (f"00-{TRACE}-{recorded.span_id.hex()}-01", "vendor=1")
     assert recorded.status.code == recorded.status.STATUS_CODE_ERROR
 
 
@@ -99,9 +100,13 @@ def test_without_the_packages_a_trace_is_still_passed_on(
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     tracer = tracing.tracer()
     assert "not installed" in caplog.text
-    span = tracer.begin(HEADER, 0.0, "r")
+    span = tracer.begin(Headers(HEADER, "vendor=1"), 0.0, "r")
     assert span is not None
-    assert span.header.startswith(f"00-{TRACE}-")
-    assert PARENT not in span.header
-    assert tracer.begin(None, 0.0, "r") is None
-    assert tracer.begin("00-nonsense", 0.0, "r") is None
+    assert span.headers.traceparent.startswith(f"00-{TRACE}-")
+    assert PARENT not in span.headers.traceparent
+    assert [name for name, _ in span.headers.metadata] == ["traceparent", "tracestate"]
+    odd = tracer.begin(Headers(HEADER, "line\nbreak"), 0.0, "r")
+    assert odd is not None
+    assert odd.headers.tracestate == ""
+    assert tracer.begin(Headers(), 0.0, "r") is None
+    assert tracer.begin(Headers("00-nonsense"), 0.0, "r") is None

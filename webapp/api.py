@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, g, request
 
 from digits.settings import WebSettings
-from webapp import inputs, later, problems
+from webapp import inputs, later, problems, tracing
 from webapp.backend import Backend
 from webapp.reading import JSON, Reader
 from webapp.records import ARRIVED
@@ -23,7 +23,8 @@ def predict() -> Response:
     arrived = request.environ.get(ARRIVED) or time.monotonic()
     options = inputs.options(request)
     submission = inputs.read(request)
-    reading = reader.begin(submission, options, arrived, problems.request_id(), request.headers.get("traceparent"))
+    trace = tracing.Headers(request.headers.get("traceparent", ""), request.headers.get("tracestate", ""))
+    reading = reader.begin(submission, options, arrived, problems.request_id(), trace)
     g.later = True
     response = Response(mimetype=JSON)  # compression looks at it already
 

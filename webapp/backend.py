@@ -14,8 +14,9 @@ from digits.client import PredictClient, Prediction
 from digits.errors import ContractMismatch, DeadlineExceeded, ModelNotFound, ModelUnavailable, Overloaded
 from digits.settings import WebSettings
 from webapp.circuit import Circuit
-from webapp.coalesce import Asked, Coalescer, Key, joined
+from webapp.coalesce import NO_TRACE, Asked, Coalescer, Key, joined
 from webapp.metrics import Metrics
+from webapp.tracing import Headers
 from webapp.watch import State, Version, Watch
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Backend:
         return self.watch.state
 
     def ask(
-        self, images: c.Images28, deadline: float, key: Key = (None, None), request_id: str = "", traceparent: str = ""
+        self, images: c.Images28, deadline: float, key: Key = (None, None), request_id: str = "", trace: Headers = NO_TRACE
     ) -> Future[Prediction]:  # fmt: skip
         """Classify uint8 [N, 28, 28], together with whatever else this worker is asked meanwhile.
 
@@ -68,6 +69,8 @@ class Backend:
         if version is not None and version not in self.state.versions:
             if version in self.state.refused:
                 raise ContractMismatch(f"version {version} cannot be used: {self.state.refused[version]}")
+            if self.state.trouble:
+                raise ModelUnavailable(self.state.trouble)
             raise ModelNotFound(f"version {version} is not being served; there are {sorted(self.state.versions)}")
         if version is None and label is None:
             self.usable()
@@ -75,7 +78,11 @@ class Backend:
                 canary = self.state.labels.get(CANARY)
                 key = (canary if canary in self.state.versions else None, None)
         self.circuit.check()
-        return self.coalescer.submit(Asked(images, deadline, key, request_id, traceparent))
+        try:
+            return self.coalescer.submit(Asked(images, deadline, key, request_id, trace))
+        except Overloaded:
+            self.metrics.shed("images")
+            raise
 
     def usable(self) -> Version:
         """The version to ask.  Raises ModelUnavailable or ContractMismatch with the reason."""
@@ -179,7 +186,5 @@ def _metadata(batch: Sequence[Asked]) -> list[tuple[str, str]]:
     ids = [one.request_id for one in batch if one.request_id]
     if ids:
         out.append(("x-request-id", ",".join(ids)))
-    trace = next((one.traceparent for one in batch if one.traceparent), "")
-    if trace:
-        out.append(("traceparent", trace))
-    return out
+    trace = next((one.trace for one in batch if one.trace.traceparent), NO_TRACE)
+    return out + trace.metadata

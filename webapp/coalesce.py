@@ -20,7 +20,9 @@ import numpy as np
 from digits import contract as c
 from digits.client import BATCH, Prediction
 from digits.errors import Overloaded
+from webapp.tracing import Headers
 
+NO_TRACE = Headers()
 Key = tuple[int | None, str | None]
 """Version and label asked for: requests for different ones cannot share a call."""
 
@@ -29,14 +31,14 @@ Key = tuple[int | None, str | None]
 class Asked:
     """One request's images on their way to an answer.
 
-    images: uint8 [N, 28, 28]; deadline: on time.monotonic's clock; request_id, traceparent: told to the model server.
+    images: uint8 [N, 28, 28]; deadline: on time.monotonic's clock; request_id, trace: told to the model server.
     """
 
     images: c.Images28
     deadline: float
     key: Key = (None, None)
     request_id: str = ""
-    traceparent: str = ""
+    trace: Headers = NO_TRACE
     future: Future[Prediction] = field(default_factory=Future)
 
     def fail(self, error: BaseException) -> None:

@@ -17,7 +17,7 @@ def register(app: Flask, origins: str) -> None:
             return response
         if share(response, named, request.headers.get("Origin", "")) and request.method == "OPTIONS":
             response.headers["Access-Control-Allow-Methods"] = "GET, POST"
-            response.headers["Access-Control-Allow-Headers"] = "Content-Type, X-Request-Id, traceparent"
+            response.headers["Access-Control-Allow-Headers"] = "Content-Type, X-Request-Id, traceparent, tracestate"
             response.headers["Access-Control-Max-Age"] = "600"
         return response
 

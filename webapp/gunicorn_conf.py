@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import tempfile
@@ -14,7 +13,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     # before prometheus_client is imported, which decides then where it counts
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="digits-metrics-")
-    atexit.register(shutil.rmtree, os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 
 from digits.settings import WebSettings, read
 
@@ -52,3 +50,10 @@ def post_worker_init(worker: Any) -> None:
     from webapp.warm import warm
 
     warm()
+
+
+def on_exit(server: Any) -> None:
+    """Remove the metrics; atexit would run in every worker too, which is forked with its handlers."""
+    directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    if directory.name.startswith("digits-metrics-"):  # made above
+        shutil.rmtree(directory, ignore_errors=True)

@@ -21,7 +21,7 @@ from typing import Any
 from flask import Flask
 
 from digits.settings import WebSettings
-from webapp import cors, inputs, later, problems, protection, wsgi
+from webapp import cors, inputs, later, problems, protection, tracing, wsgi
 from webapp.backend import Backend
 from webapp.http import Connection
 from webapp.incoming import Refused, Request
@@ -37,6 +37,7 @@ HOLD_S = 0.012
 TICK_S, SHORTEST_TICK_S = 0.05, 0.001
 Work = Callable[[], wsgi.Answer | later.Slot]
 """What answers a request, now or later; never raises."""
+PROBES = ("/livez", "/readyz")
 BUSY = "Too many drawings at once. Please try again in a moment."
 
 
@@ -77,31 +78,40 @@ class Hall:
         """Admit a request to the loop's own queue or to the threads, or refuse it at once."""
         work = self._short_way(request)
         environ = {} if work else wsgi.environ(request, connection.client, self.settings)
+        if environ.get("PATH_INFO") in PROBES and request.method in ("GET", "HEAD"):  # never shed, never behind a picture
+            self._line_up(connection, request, partial(self._run, environ))
+            return
         if work or (environ["PATH_INFO"] == PATH and request.method == "POST"):
             if self._rates.limited and not self._rates.allow(connection.client, request.arrived):
-                self._shed(connection, request, "rate", Refused(429, "Too many requests", "Slower, please."))
+                self.refuse(connection, request, Refused(429, "Too many requests", "Slower, please.", "rate"))
                 return
             if self.in_work >= self.settings.max_waiting:
-                self._shed(connection, request, "queue", Refused(503, "Busy", BUSY))
+                self.refuse(connection, request, Refused(503, "Busy", BUSY, "queue"))
                 return
             if work or inputs.is_small(request.body, environ.get("CONTENT_TYPE", "")):
-                self._jobs.append((connection, request, work or partial(self._run, environ)))
-                if not self._turning:
-                    self._turning = True
-                    self._loop.call_soon(self._turn)
+                self._line_up(connection, request, work or partial(self._run, environ))
                 return
         elif self._in_threads >= self.settings.max_waiting:
-            self._shed(connection, request, "threads", Refused(503, "Busy", BUSY))
+            self.refuse(connection, request, Refused(503, "Busy", BUSY, "threads"))
             return
         self._in_threads += 1
         running = self._threads.submit(self._run, environ)
         running.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._from_thread, connection, request, done))
 
+    def _line_up(self, connection: Connection, request: Request, work: Work) -> None:
+        self._jobs.append((connection, request, work))
+        if not self._turning:
+            self._turning = True
+            self._loop.call_soon(self._turn)
+
     def refuse(self, connection: Connection, request: Request, refusal: Refused) -> None:
         """Answer with a problem without asking the application."""
+        if refusal.reason:
+            self._metrics.shed(refusal.reason)
         headers = dict(request.headers)
         request_id = problems.plain_or_new(headers.get(b"x-request-id", b"").decode("latin-1"))
-        problem = problems.Problem(refusal.status, refusal.title, refusal.detail, 1 if refusal.status in (429, 503) else None)
+        again_s = {429: self._rates.pause_s, 503: 1}.get(refusal.status)
+        problem = problems.Problem(refusal.status, refusal.title, refusal.detail, again_s)
         response = problems.response(problem, refusal.detail, request_id)
         protection.protect(response, request_id)
         cors.share(response, self._origins, headers.get(b"origin", b"").decode("latin-1"))
@@ -110,10 +120,6 @@ class Hall:
         self._records.answered(
             request.method, request.url.decode("latin-1"), "refused", refusal.status, 0.0, request_id, {"why": refusal.title}
         )
-
-    def _shed(self, connection: Connection, request: Request, reason: str, refusal: Refused) -> None:
-        self._metrics.shed(reason)
-        self.refuse(connection, request, refusal)
 
     # -- working ----------------------------------------------------------------------------------
 
@@ -161,7 +167,7 @@ class Hall:
 
     def _read(self, request: Request, headers: dict[bytes, bytes], mimetype: str) -> wsgi.Answer | later.Slot:
         request_id = problems.plain_or_new(headers.get(b"x-request-id", b"").decode("latin-1"))
-        trace = headers.get(b"traceparent", b"").decode("latin-1")
+        trace = tracing.Headers(*(headers.get(name, b"").decode("latin-1") for name in (b"traceparent", b"tracestate")))
         try:
             submission = inputs.bare(request.body, mimetype)
             assert submission is not None

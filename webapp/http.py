@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import httptools
 
-from webapp.incoming import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL, Refused, Request, too_much_head
+from webapp.incoming import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL, Refused, Request, too_much_head, too_much_waiting
 
 if TYPE_CHECKING:
     from webapp.hall import Hall
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MAX_FRAMING, FRAMING_A_BYTE = 32_768, 8
 """Bytes of a request that are no body, and as many more for each that is: endless headers, and chunks of nearly nothing."""
 MAX_PIPELINED = 8
+QUEUED_BYTES = 1024
+"""What a waiting request takes beside its body, about."""
 MAX_BUFFERED = 67_108_864
 """Bytes of bodies that a worker keeps altogether before it takes their requests."""
 IDLE_S = 75.0
@@ -38,7 +40,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._request = Request()
         self._parts: list[bytes] = []
-        self._header_bytes = 0
+        self._header_bytes = self._headers = 0
         self._queue: deque[Request] = deque()
         self._framing = 0
         self._closing = False
@@ -63,7 +65,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget; an answer under way is dropped."""
         self._hall.connections.discard(self)
-        self._hall.buffered -= self._request.length + sum(len(request.body) for request in self._queue)
+        self._hall.buffered -= self._request.length + sum(QUEUED_BYTES + len(request.body) for request in self._queue)
         self._transport, self._request = None, Request()
         self._queue.clear()
 
@@ -97,6 +99,7 @@ class Connection(asyncio.Protocol):
         """It does."""
         self._paused = False
         self._wait()
+        self._go_on()
 
     # -- httptools --------------------------------------------------------------------------------
 
@@ -104,7 +107,7 @@ class Connection(asyncio.Protocol):
         """The first byte of a request."""
         self._request = Request()
         self._parts = []
-        self._header_bytes = self._framing = 0
+        self._header_bytes = self._headers = self._framing = 0
         if not self.busy:
             self.due = time.monotonic() + self._hall.settings.read_timeout_s
 
@@ -117,8 +120,10 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header."""
         self._header_bytes += len(name) + len(value)
-        self._request.headers.append((name.lower(), value))
-        if len(self._request.headers) > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
+        self._headers += 1
+        if not self._request.method:  # what follows the body's last chunk is counted and no more (RFC 9110, 6.5.1)
+            self._request.headers.append((name.lower(), value))
+        if self._headers > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
             raise too_much_head()
 
     def on_headers_complete(self) -> None:
@@ -131,6 +136,7 @@ class Connection(asyncio.Protocol):
             return
         go_on = False
         request.check_host()
+        request.check_protocol()
         for name, value in request.headers:
             if name == b"content-length" and int(value) > self._hall.settings.max_body_bytes:
                 self._too_large(int(value))
@@ -149,7 +155,7 @@ class Connection(asyncio.Protocol):
         if self._request.length > self._hall.settings.max_body_bytes:
             self._too_large(self._request.length)
         elif self._hall.buffered > MAX_BUFFERED:
-            raise Refused(503, "Busy", "Too many large pictures at once. Please try again in a moment.")
+            raise too_much_waiting()
 
     def on_message_complete(self) -> None:
         """The whole request is here."""
@@ -187,10 +193,13 @@ class Connection(asyncio.Protocol):
 
     def _accept(self, request: Request) -> None:
         request.arrived = time.monotonic()
-        if self.busy:
+        if self.busy or self._paused:
             self._queue.append(request)
+            self._hall.buffered += QUEUED_BYTES
             if len(self._queue) >= MAX_PIPELINED and self._transport is not None:
                 self._transport.pause_reading()
+            if self._hall.buffered > MAX_BUFFERED:
+                raise too_much_waiting()
             return
         self.busy = True
         self._take(request)
@@ -201,6 +210,7 @@ class Connection(asyncio.Protocol):
 
     def _take_next(self) -> None:
         if self._queue:
+            self._hall.buffered -= QUEUED_BYTES
             self._take(self._queue.popleft())
 
     def answer(self, request: Request, head: bytes, body: bytes) -> None:
@@ -216,8 +226,12 @@ class Connection(asyncio.Protocol):
             self._close_gently()
             return
         self._wait()
-        if self._queue:
-            transport.resume_reading()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Take the next request, once the client has fetched the answers that were written."""
+        if self._queue and not (self.busy or self._paused or self._closing) and self._transport is not None:
+            self._transport.resume_reading()
             self.busy = True
             asyncio.get_running_loop().call_soon(self._take_next)  # at once, a row of refusals would nest
 
@@ -237,15 +251,20 @@ class Connection(asyncio.Protocol):
         if self._paused or (self._closing and not self.busy):
             self._transport.abort()
         elif not self.busy:
-            if self._request.method or self._request.url or self._parts:
-                self.refuse(Refused(408, "Too slow", "The request did not come in time."))
+            if self._partly:
+                self.refuse(Refused(408, "Request too slow", "The request did not come in time."))
             else:
                 self._transport.close()
 
     def close_if_idle(self) -> None:
-        """While draining: nothing more is taken from this client."""
-        if not self.busy and self._transport is not None:
+        """While draining: nothing more is taken from this client than what it has begun to send."""
+        if not (self.busy or self._partly) and self._transport is not None:
             self._transport.close()
+
+    @property
+    def _partly(self) -> bool:
+        """Whether a request has begun to come in."""
+        return bool(self._request.method or self._request.url or self._parts)
 
     def _close_gently(self) -> None:
         assert self._transport is not None
@@ -258,7 +277,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more; it may still read its answer."""
         self._ended = True
-        return self.busy
+        return self.busy or bool(self._queue)
 
     def _wait(self) -> None:
         """Start the clock for what the client has to do next."""

@@ -12,16 +12,21 @@ _HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*")
 
 
 class Refused(Exception):
-    """A request that never becomes one: status, title, detail."""
+    """A request that never becomes one: status, title, detail; reason: under which it is counted as shed."""
 
-    def __init__(self, status: int, title: str, detail: str) -> None:
+    def __init__(self, status: int, title: str, detail: str, reason: str = "") -> None:
         super().__init__(detail)
-        self.status, self.title, self.detail = status, title, detail
+        self.status, self.title, self.detail, self.reason = status, title, detail, reason
 
 
 def too_much_head() -> Refused:
     """Headers without end."""
     return Refused(431, "Headers too large", f"wanted at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES:,} bytes together")
+
+
+def too_much_waiting() -> Refused:
+    """The worker holds as much as it may of requests that it has not begun."""
+    return Refused(503, "Busy", "Too many large pictures at once. Please try again in a moment.", reason="bytes")
 
 
 @dataclass(slots=True, eq=False)
@@ -45,3 +50,18 @@ class Request:
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1 or (not hosts and self.version == "1.1") or (hosts and not _HOST.fullmatch(hosts[0])):
             raise Refused(400, "Bad request", f"got {len(hosts)} Host headers, or one that names no host; wanted one that does")
+
+    def check_protocol(self) -> None:
+        """Raise Refused for a version of HTTP that this is not, and for a body packed in more than chunks (RFC 9112, 6.1)."""
+        if self.version not in ("1.0", "1.1"):
+            raise Refused(505, "HTTP version not supported", f"got HTTP/{printable(self.version)}; wanted 1.1 or 1.0")
+        for name, value in self.headers:
+            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                raise Refused(
+                    501, "Not implemented", f"got Transfer-Encoding: {printable(value.decode('latin-1'))}; wanted chunked"
+                )
+
+
+def printable(text: str) -> str:
+    """Bounded, without control characters."""
+    return "".join(ch if ch.isprintable() else "�" for ch in text[:100])

@@ -24,6 +24,7 @@ SMALL_PIXELS = 512 * 512
 SMALL_BYTES = 65_536
 TENSORS = "application/octet-stream"
 BODY = "digits.body"
+_JSON_WORDS = {dict: "an object", list: "a list", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
 _MAGIC = (PNG, b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
 
 
@@ -52,13 +53,14 @@ NO_OPTIONS = Options()
 
 def read(request: Request) -> Submission:
     """Find out what was sent.  Raises an InputError."""
-    if request.mimetype == "multipart/form-data":
+    at_hand: bytes = request.environ.get(BODY, b"")
+    if request.mimetype == "multipart/form-data" and not at_hand.startswith(_MAGIC):  # a form begins with its boundary
         return _multipart(request)
     data = _body(request)
     plain = bare(data, request.mimetype)
     if plain is not None:
         return plain
-    if request.is_json or data[:1] in (b"{", b"["):
+    if request.is_json or data.lstrip()[:1] in (b"{", b"["):
         return _json(data)
     if not data:
         raise NotAnImage("got an empty body; wanted an image, a form with `image`, JSON with `image`, or a tensor")
@@ -156,10 +158,10 @@ def _bounded(images: list[bytes | InputError], many: bool) -> Submission:
 def _decoded(value: Any) -> bytes | InputError:
     """A data URL, or bare base64; a broken one is that image's own failure."""
     if not isinstance(value, str):
-        return NotAnImage(f"got {type(value).__name__}; wanted a data URL as text")
+        return NotAnImage(f"got {_JSON_WORDS.get(type(value), 'something')}; wanted a data URL as text")
     head, comma, body = value.partition(",")
     if comma and head.startswith("data:"):
-        if not head.endswith(";base64"):
+        if not head.lower().endswith(";base64"):
             return NotAnImage("got a data URL that is not base64; wanted data:image/png;base64,…")
     elif value.startswith("data:"):
         return BadImage("got a data URL without data")
@@ -168,7 +170,7 @@ def _decoded(value: Any) -> bytes | InputError:
     if body.lstrip().startswith(("http:", "https:", "file:", "ftp:")):
         return NotAnImage("got the address of an image; addresses are never fetched, send the image itself")
     try:
-        return base64.b64decode(body, validate=True)
+        return base64.b64decode("".join(body.split()), validate=True)
     except (binascii.Error, ValueError):
         return BadImage("the image's base64 is broken")
 
@@ -180,10 +182,15 @@ def _raw(data: bytes) -> c.Images28:
 
 
 def _npy(data: bytes) -> c.Images28:
+    file = io.BytesIO(data)
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except Exception as exc:  # its header is Python: whatever the tokenizer, literal_eval and dtype raise
-        raise BadTensor(f"the .npy file cannot be read: {exc}") from None
+        array = np.load(file, allow_pickle=False)
+    except (
+        Exception
+    ):  # its header is Python: whatever the tokenizer, literal_eval and dtype raise; numpy's words are for its caller
+        raise BadTensor("the .npy file cannot be read; wanted one array, uint8 [N, 28, 28], as numpy.save writes it") from None
+    if file.read(1):
+        raise BadTensor("got more than one array in a .npy file; wanted one, uint8 [N, 28, 28]")
     if array.ndim == 2:
         array = array[np.newaxis]
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[1:] != (c.IMAGE_PX, c.IMAGE_PX) or not len(array):

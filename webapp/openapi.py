@@ -33,14 +33,19 @@ def document(settings: WebSettings) -> dict[str, Any]:
 
 def _predict(settings: WebSettings) -> dict[str, Any]:
     image = {"type": "string", "description": "a data URL, or base64"}
-    form = {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}, "required": ["image"]}
+    file = {"type": "string", "format": "binary"}
+    form = {
+        "type": "object",
+        "properties": {"image": file, "images": {"type": "array", "items": file, "minItems": 1, "maxItems": MAX_ITEMS}},
+        "anyOf": [{"required": ["image"]}, {"required": ["images"]}],
+    }
     one = {"type": "object", "properties": {"image": image}, "required": ["image"]}
     listed = {"description": "like `image`, or an object with one; whatever else is there gets an error in its place"}
     images = {"type": "array", "items": listed, "minItems": 1, "maxItems": MAX_ITEMS}
     many = {"type": "object", "properties": {"images": images}, "required": ["images"]}
     binary: dict[str, Any] = {}
     by_status: dict[int, set[str]] = {
-        408: {"Too slow"},
+        408: {"Request too slow"},
         414: {"Address too long"},
         429: {"Too many requests"},
         431: {"Headers too large"},
@@ -128,7 +133,12 @@ def _schemas() -> dict[str, Any]:
             "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
             "detail": {"type": "string"}, "sentence": {"type": "string"}, "request_id": {"type": "string"},
         }),
-        "Model": {"type": "object", "required": ["name", "version", "versions", "signatures", "card", "figures"]},
+        "Model": _object({
+            "name": {"type": "string"}, "version": {"type": "integer"}, "versions": {"type": "array"},
+            "labels": {"type": "object"}, "refused": {"type": "object", "description": "why, by version"},
+            "signatures": {"type": "object"}, "figures": {"type": "object"}, "card": {"type": "object"},
+            "model_card": {"type": "string", "description": "Markdown"},
+        }),
         "Status": {"type": "object", "required": ["status"]},
         "Anything": {"type": "object"},
     }  # fmt: skip

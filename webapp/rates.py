@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 MAX_CLIENTS = 10_000
 
 
@@ -13,6 +15,8 @@ class Rates:
 
     def __init__(self, per_second: float) -> None:
         self.limited = per_second > 0
+        self.pause_s = max(1, math.ceil(1 / per_second)) if self.limited else 1
+        """After so many seconds one more is allowed."""
         self._rate = per_second
         self._buckets: dict[str, tuple[float, float]] = {}
 

@@ -16,12 +16,13 @@ import numpy as np
 
 from digits import contract as c
 from digits.client import Prediction
-from digits.errors import DigitsError, InputError
+from digits.errors import BlankCanvas, DeadlineExceeded, DigitsError, InputError
 from digits.images import decode, ink_of
 from digits.preprocess import normalise
 from digits.settings import WebSettings
 from webapp import answers, inputs, problems, tracing
 from webapp.backend import Backend
+from webapp.coalesce import NO_TRACE
 from webapp.metrics import Metrics
 from webapp.records import Records
 
@@ -75,13 +76,13 @@ class Reader:
         self.tracer = tracing.tracer()
 
     def begin(
-        self, submission: inputs.Submission, options: inputs.Options, arrived: float, request_id: str, traceparent: str | None
+        self, submission: inputs.Submission, options: inputs.Options, arrived: float, request_id: str, trace: tracing.Headers
     ) -> Reading:  # fmt: skip
         """Preprocess a request's images and ask the model server.
 
         arrived: on time.monotonic's clock.  Raises a DigitsError where there is nothing to ask, or nobody.
         """
-        span = self.tracer.begin(traceparent, arrived, request_id)
+        span = self.tracer.begin(trace, arrived, request_id)
         try:
             return Reading(self, submission, options, arrived, request_id, span)
         except Exception as exc:
@@ -113,27 +114,31 @@ class Reading:
         self._reader, self._options, self._arrived, self._request_id = reader, options, arrived, request_id
         self._many = submission.many
         self._clock = Clock(arrived)
+        self.deadline = arrived + reader.settings.deadline_ms / 1000
         self._prepared = self._prepare(submission)
         self._facts: dict[str, Any] = {"images": len(self._prepared)}
         self._span = span
         if span is not None:
             self._facts["trace_id"] = span.trace_id
-        self.deadline = arrived + reader.settings.deadline_ms / 1000
         self.future: Future[Prediction] | None = None
         good = [image for image in self._prepared if not isinstance(image, DigitsError)]
         if not good and not self._many:
             raise next(one for one in self._prepared if isinstance(one, DigitsError))
-        images = submission.tensor if submission.tensor is not None else np.array(good)
+        tensor = submission.tensor
+        images = tensor if tensor is not None and len(good) == len(tensor) else np.array(good)
         self._clock.lap("preprocess")
         if good:
-            self.future = reader.backend.ask(images, self.deadline, options.key, request_id, "" if span is None else span.header)
+            trace = NO_TRACE if span is None else span.headers
+            self.future = reader.backend.ask(images, self.deadline, options.key, request_id, trace)
 
     def _prepare(self, submission: inputs.Submission) -> list[c.Image28 | DigitsError]:
         """Every image as 28×28, or its own failure."""
         if submission.tensor is not None:
-            return list(submission.tensor)
+            return [one if one.any() else BlankCanvas("the image is blank: every pixel is paper") for one in submission.tensor]
         out: list[c.Image28 | DigitsError] = []
         for data in submission.images:
+            if time.monotonic() > self.deadline:
+                raise DeadlineExceeded("the time allowed ran out while the pictures were read")
             try:
                 if isinstance(data, InputError):
                     raise data

@@ -56,7 +56,9 @@ class Records:
     def flush(self) -> None:
         """Write what has gathered."""
         if self._lines:
-            lines, self._lines = self._lines, []
+            count = len(self._lines)  # threads append meanwhile: only what is taken here goes
+            lines = self._lines[:count]
+            del self._lines[:count]
             with suppress(OSError):  # nobody reads the log any more: the answers matter more
                 os.write(self._file, ("\n".join(lines) + "\n").encode())
 

@@ -14,7 +14,7 @@ from opentelemetry.trace import Span as OtelSpan
 from opentelemetry.trace import SpanKind, StatusCode, format_trace_id, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from webapp.tracing import Span, Tracer
+from webapp.tracing import Headers, Span, Tracer
 
 SERVICE = "digits-gateway"
 ROUTE = "/api/predict"
@@ -30,22 +30,22 @@ class RecordingTracer(Tracer):
         self._tracer = self._provider.get_tracer(SERVICE)
         self._propagator = TraceContextTextMapPropagator()
 
-    def begin(self, traceparent: str | None, arrived: float, request_id: str) -> Span:
+    def begin(self, sent: Headers, arrived: float, request_id: str) -> Span:
         """A request begins."""
-        parent = self._propagator.extract({"traceparent": traceparent}) if traceparent else None
+        parent = self._propagator.extract(sent._asdict()) if sent.traceparent else None
         began = time.time_ns() - int((time.monotonic() - arrived) * 1e9)
         attributes = {"http.request.method": "POST", "http.route": ROUTE, "digits.request_id": request_id}
         span = self._tracer.start_span(f"POST {ROUTE}", parent, SpanKind.SERVER, attributes, start_time=began)
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier, set_span_in_context(span))
-        return RecordedSpan(span, carrier.get("traceparent", ""))
+        return RecordedSpan(span, Headers(**carrier))
 
 
 class RecordedSpan(Span):
     """A span on its way to the collector."""
 
-    def __init__(self, span: OtelSpan, header: str) -> None:
-        super().__init__(format_trace_id(span.get_span_context().trace_id), header)
+    def __init__(self, span: OtelSpan, headers: Headers) -> None:
+        super().__init__(format_trace_id(span.get_span_context().trace_id), headers)
         self._span = span
 
     def end(self, status: int, facts: Mapping[str, Any]) -> None:

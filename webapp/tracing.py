@@ -9,14 +9,28 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 log = logging.getLogger(__name__)
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_TRACESTATE = re.compile(r"[ -~]{0,512}")
+"""Printable ASCII of the length that everybody must pass on; whose entries it holds is not ours to read."""
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 """OpenTelemetry's own variables; without either nothing is recorded."""
 NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+
+
+class Headers(NamedTuple):
+    """What a caller sent, or we send on."""
+
+    traceparent: str = ""
+    tracestate: str = ""
+
+    @property
+    def metadata(self) -> list[tuple[str, str]]:
+        """As gRPC takes them."""
+        return [(name, value) for name, value in zip(self._fields, self, strict=True) if value]
 
 
 @dataclass(frozen=True)
@@ -41,11 +55,11 @@ def accepted(header: str | None) -> Trace | None:
 class Span:
     """Our part in a trace.
 
-    trace_id: hexadecimal; header: the traceparent for the model server.
+    trace_id: hexadecimal; headers: for the model server.
     """
 
-    def __init__(self, trace_id: str, header: str) -> None:
-        self.trace_id, self.header = trace_id, header
+    def __init__(self, trace_id: str, headers: Headers) -> None:
+        self.trace_id, self.headers = trace_id, headers
 
     def end(self, status: int, facts: Mapping[str, Any]) -> None:
         """The request is answered.  facts: those of its line in the log."""
@@ -54,12 +68,13 @@ class Span:
 class Tracer:
     """Passes a caller's trace on, with a span of our own that nobody records."""
 
-    def begin(self, traceparent: str | None, arrived: float, request_id: str) -> Span | None:
+    def begin(self, sent: Headers, arrived: float, request_id: str) -> Span | None:
         """A request begins; None if it belongs to no trace.  arrived: on time.monotonic's clock."""
-        trace = accepted(traceparent)
+        trace = accepted(sent.traceparent)
         if trace is None:
             return None
-        return Span(trace.trace_id, f"00-{trace.trace_id}-{secrets.token_hex(8)}-{trace.flags}")
+        own = f"00-{trace.trace_id}-{secrets.token_hex(8)}-{trace.flags}"
+        return Span(trace.trace_id, Headers(own, sent.tracestate if _TRACESTATE.fullmatch(sent.tracestate) else ""))
 
 
 def tracer() -> Tracer:

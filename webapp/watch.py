@@ -122,7 +122,8 @@ class Watch:
         versions: dict[int, Version] = {}
         refused: dict[int, str] = {}
         for number in (one.version for one in seen if one.available):
-            known = self.state.versions.get(number)
+            # a server that was away may have come back with another version of the same number
+            known = None if self.state.trouble else self.state.versions.get(number)
             try:
                 versions[number] = known or self._check(number)
             except ContractMismatch as exc:
