@@ -27,9 +27,8 @@ lint: $(VENV)/dev.stamp $(VENV)/node.stamp  ## formatting, types, imports betwee
 	@if [ -x node_modules/.bin/tsc ]; then node_modules/.bin/tsc --noEmit -p webapp/static; \
 	 else echo "lint: TypeScript is not installed (it needs npm), so the page's modules are not type-checked"; fi
 
-train: $(VENV)/dev.stamp  ## train two teachers and the shipped network from nothing (hours; DATA=mnist.npz DRAWINGS=pen.npz if at hand)
-	$(PY) -m training --network residual --seeds 2 --out runs/teachers --resume $(LEARN)
-	$(PY) -m training --teachers runs/teachers/seed-*/model.keras --seeds 3 --resume $(LEARN)
+train: $(VENV)/dev.stamp  ## train the shipped network from nothing (hours; DATA=mnist.npz DRAWINGS=pen.npz if at hand)
+	$(PY) -m training --resume $(LEARN)
 
 export: $(VENV)/dev.stamp  ## publish runs/latest as the next version under models/digits
 	$(PY) -m export $(if $(DRAWINGS),--drawings $(DRAWINGS))

@@ -231,17 +231,19 @@ def seven(r: Random) -> list[Stroke]:
     if r.random() < 0.4:  # a serif where the bar begins
         bar = np.vstack((line((r.normal(0.0, 0.04), r.uniform(0.1, 0.3))), bar))
     strokes = [np.vstack((bar, curve(corner, middle, foot)))]
-    if r.random() < 0.36:  # a round head, like a 2's
+    if r.random() < 0.35:  # a round head, like a 2's
         hook = [(r.normal(0.02, 0.03), r.uniform(0.08, 0.24))] if r.random() < 0.5 else []
         strokes = [curve(*hook, (0.12 * width, 0.04), (0.6 * width, 0.0), (width, r.uniform(0.06, 0.16)), middle, foot)]
     if r.random() < 0.6:  # barred, high or low, straight or waved
-        low = r.random() < 0.25  # down to where a 2 has its foot, but shorter than that
-        at = r.uniform(0.62, 0.8) if low else r.uniform(0.36, 0.72)
+        at = r.uniform(0.36, 0.74)
         x = corner[0] + (foot[0] - corner[0]) * at
-        half, lift = r.uniform(0.1, 0.28 if low else 0.4), r.normal(0, 0.07)
-        shift = r.normal(0.03, 0.1)
+        half, lift = r.uniform(0.1, 0.38), r.normal(0, 0.06)
+        shift = r.normal(0.02, 0.09)
         wave = r.normal(0, 0.025)
-        strokes.append(curve((x - half + shift, at + lift), (x + shift, at + wave), (x + half + shift, at - lift)))
+        left = (x - half + shift, at + lift)
+        # the pen that comes back from the foot begins the bar with a hook, as it would a 2's loop; but the stem goes on below
+        hook = [(left[0] + r.normal(0.02, 0.04), left[1] + r.uniform(0.06, 0.18))] if r.random() < 0.35 else []
+        strokes.append(curve(*hook, left, (x + shift, at + wave), (x + half + shift, at - lift)))
     return strokes
 
 
