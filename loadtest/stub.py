@@ -1,7 +1,8 @@
 """A deployment that answers at once, to find out how much the generator itself can send.
 
 It knows every body that the generator sends and looks the answer up, over HTTP for the gateway and the
-REST API and over gRPC.  --wrong-every spoils every n-th answer, --delay-ms holds each one back.
+REST API and over gRPC.  --wrong-every spoils every n-th answer, --misread reads every n-th drawing as
+another digit, as an honest model may, --delay-ms holds each answer back.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import itertools
 import json
 import sys
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -26,8 +28,10 @@ SEEN = "data:image/png;base64," + 400 * "A"  # as long as the gateway's picture 
 class Answers:
     """The answer to every body that the generator sends."""
 
-    def __init__(self, count: int, wrong_every: int = 0) -> None:
+    def __init__(self, count: int, wrong_every: int = 0, misread: int = 0) -> None:
         drawings = hands.prepare(count)
+        if misread:
+            drawings[::misread] = [replace(one, label=(one.label + 1) % 10) for one in drawings[::misread]]
         self._known: dict[bytes, tuple[str, Prepared]] = {}
         for kind in KINDS.values():
             self._known.update({one.body: (kind.door, one) for one in bodies(kind, drawings)})
@@ -99,7 +103,7 @@ class Http(asyncio.Protocol):
 
 async def serve(options: argparse.Namespace) -> None:
     """Answer until the process is stopped."""
-    answers, delay_s = Answers(options.drawings, options.wrong_every), options.delay_ms / 1000
+    answers, delay_s = Answers(options.drawings, options.wrong_every, options.misread), options.delay_ms / 1000
 
     async def predict(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
         if delay_s:
@@ -129,6 +133,7 @@ def main() -> int:
     parser.add_argument("--grpc-port", type=int, required=True)
     parser.add_argument("--drawings", type=int, default=hands.COUNT)
     parser.add_argument("--wrong-every", type=int, default=0, metavar="N", help="spoil every N-th answer")
+    parser.add_argument("--misread", type=int, default=0, metavar="N", help="read every N-th drawing as another digit, always")
     parser.add_argument("--delay-ms", type=float, default=0.0)
     asyncio.run(serve(parser.parse_args()))
     return 0
