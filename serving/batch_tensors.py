@@ -29,8 +29,9 @@ def joined(name: str, tensors: Sequence[Tensor], padding: int, pad_variable_leng
     arrays = [tensor.array for tensor in tensors]
     if any(array.shape[1:] != arrays[0].shape[1:] for array in arrays):
         arrays = _widened(name, arrays, pad_variable_lengths)
-    if padding and len(arrays[-1]):
-        arrays.append(np.repeat(arrays[-1][:1], padding, axis=0))
+    last = next((array for array in reversed(arrays) if len(array)), None)
+    if padding and last is not None:
+        arrays.append(np.repeat(last[:1], padding, axis=0))
     return Tensor(dtype, np.concatenate(arrays))
 
 

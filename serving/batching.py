@@ -14,14 +14,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from serving.batch_tensors import joined
 from serving.batching_options import BatchingOptions
 from serving.engine import LoadedModel
 from serving.metrics import Metrics
-from serving.servable import Done
+from serving.servable import Done, Result
 from serving.status import Code, Status, invalid
 from serving.tensors import Tensor
 
@@ -173,26 +173,23 @@ class BatchQueue:
         live = [task for task in batch.tasks if task.deadline is None or task.deadline > now]
         if not live:
             expired = Status(Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue")
-            for task in batch.tasks:
-                task.done(expired)
+            _tell(batch.tasks, expired)
             return
         try:
             outputs = self._run(batch.tasks, batch.rows, batch.opened)
         except Status as failure:
-            for task in batch.tasks:
-                task.done(failure)
+            _tell(batch.tasks, failure)
             return
         except Exception as exc:  # a bug here must not leave callers waiting
             log.exception("a batch failed in an unforeseen way")
-            for task in batch.tasks:
-                task.done(Status(Code.INTERNAL, f"{type(exc).__name__} in batching"))
+            _tell(batch.tasks, Status(Code.INTERNAL, f"{type(exc).__name__} in batching"))
             return
         if len(batch.tasks) == 1 and all(len(tensor.array) == batch.rows for tensor in outputs):
-            batch.tasks[0].done(outputs)
+            _tell(batch.tasks, outputs)
             return
         at = 0
         for task in batch.tasks:
-            task.done([Tensor(dtype, array[at : at + task.rows]) for dtype, array, _ in outputs])
+            _tell([task], [Tensor(dtype, array[at : at + task.rows]) for dtype, array, _ in outputs])
             at += task.rows
 
     def _run(self, tasks: list[Task], rows: int, opened: float) -> list[Tensor]:
@@ -216,7 +213,16 @@ class BatchQueue:
         return outputs
 
     def _padding(self, rows: int) -> int:
-        for size in self._options.allowed_batch_sizes:
+        for size in self._options.allowed_batch_sizes if rows else ():
             if size >= rows:
                 return size - rows
         return 0
+
+
+def _tell(tasks: Sequence[Task], result: Result) -> None:
+    """Answer; one who cannot take the answer keeps it from nobody else."""
+    for task in tasks:
+        try:
+            task.done(result)
+        except Exception:
+            log.exception("an answer could not be delivered")

@@ -59,7 +59,11 @@ class Configuration:
             new = [model.name for model in models if model.name not in self._serving]
             self._in_force, self._serving = config, set(self._asked)
             self._repository.set_sources(
-                ModelSource(m.name, Path(m.base_path), m.model_version_policy if m.HasField("model_version_policy") else None)
+                ModelSource(
+                    m.name,
+                    Path(m.base_path.removeprefix("file://")),
+                    m.model_version_policy if m.HasField("model_version_policy") else None,
+                )
                 for m in models
             )
             failed = self._repository.wait_until_decided(new)
@@ -138,7 +142,7 @@ def _check_list(models: Sequence[Any]) -> None:
             raise invalid(f"Illegal to list model {model.name} multiple times in config list")
         seen.add(model.name)
     for model in models:
-        if not ABSOLUTE.match(model.base_path):
+        if not ABSOLUTE.match(model.base_path) or "\0" in model.base_path:
             raise invalid(f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}")
 
 

@@ -85,7 +85,8 @@ class Core:
             began = time.perf_counter()
 
             def done(result: Result) -> None:
-                self._metrics.runtime(servable.name, api, time.perf_counter() - began)
+                if not isinstance(result, Status):
+                    self._metrics.runtime(servable.name, api, time.perf_counter() - began)
                 finish(result if isinstance(result, Status) else _answered(work, result))
 
             servable.runner.run(work.feeds, work.fetches, deadline, done)

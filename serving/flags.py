@@ -148,7 +148,7 @@ def _value(flag: Flag, text: str) -> Value:
             raise refused
         return word in ("true", "1")
     if isinstance(flag.default, int):
-        if not re.fullmatch(r"\s*[+-]?[0-9]+", text, re.ASCII):
+        if not re.fullmatch(r"\s*[+-]?[0-9]{1,4000}", text, re.ASCII):
             raise refused
         bits = 64 if flag.name.endswith("_micros") else 32
         wrap: int = 2**bits  # upstream's parser wraps round silently

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from digits import wire
 from serving import messages
 from serving.configuration import Configuration
-from serving.core import Core
+from serving.core import Core, unforeseen
 from serving.grpc_calls import Call, Handler
 from serving.model_info import ModelInfo
 from serving.status import Code, Status
@@ -67,8 +67,13 @@ def _question(method: Callable[[Any], Any], request_class: Any) -> Handler:
 def _send(call: Call, result: Any) -> None:
     if isinstance(result, Status):
         call.refuse(result)
-    else:
-        call.reply(result.SerializeToString())
+        return
+    try:
+        data = result.SerializeToString()
+    except Exception as exc:  # past 2 GiB, say
+        call.refuse(unforeseen(exc))
+        return
+    call.reply(data)
 
 
 # -- grpc.health.v1, written out here: grpcio-health-checking would bring the aio and sync servers' glue for three fields ----

@@ -29,6 +29,8 @@ Handler = Callable[["Call", bytes], None]
 
 OUTSTANDING = 64  # calls the library may accept before we look
 SPARE_THREADS = 8  # kept waiting when there is nothing to do: what TensorFlow prepared for a thread is lost with it
+DRAIN_S = 0.2  # calls that come so soon after the end began are told so: after that the library cancels them without a word
+MAX_UNSENT = 512 * 2**20  # bytes of answers that clients have not taken
 FOREVER_S = 1e9  # a call without a deadline has one in some hundred years
 MAX_DETAILS = 1024  # bytes of error text that upstream lets through ...
 CUT = "...TRUNCATED"  # ... before it says so
@@ -56,7 +58,7 @@ class Call:
             cygrpc.SendMessageOperation(data, _NO_FLAGS),
             cygrpc.SendStatusFromServerOperation(None, cygrpc.StatusCode.ok, b"", _NO_FLAGS),
         )
-        self._finish(operations)
+        self._finish(operations, len(data))
 
     def refuse(self, status: Status) -> None:
         """Answer with an error; a text past 1,024 bytes is cut as upstream cuts it."""
@@ -66,17 +68,18 @@ class Call:
         self._finish((
             cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),
             cygrpc.SendStatusFromServerOperation(None, _CORE_CODE[int(status.code)], text, _NO_FLAGS),
-        ))  # fmt: skip
+        ), len(text))  # fmt: skip
 
-    def _finish(self, operations: tuple[Any, ...]) -> None:
-        self._server.finished()
+    def _finish(self, operations: tuple[Any, ...], size: int) -> None:
+        self._server.finished(size)
         try:
-            self._core.start_server_batch(operations, _DONE)
+            self._core.start_server_batch(operations, size)  # whose end is told by that number
         except ValueError:  # the client has gone
+            self._server.sent(size)
             log.debug("a reply found no client")
 
 
-_REQUEST, _SHUTDOWN, _DONE = object(), object(), object()
+_REQUEST, _SHUTDOWN = object(), object()
 
 
 class GrpcServer:
@@ -94,8 +97,8 @@ class GrpcServer:
         self._core = cygrpc.Server((*limits, *options), False)
         self._core.register_completion_queue(self._queue)
         self._lock = threading.Lock()
-        self._calls = self._waiting = self._threads = 0
-        self._stopping = False
+        self._calls = self._waiting = self._threads = self._unsent = 0
+        self._draining = self._stopping = False
         self._stopped = threading.Event()
 
     def add_port(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
@@ -117,16 +120,24 @@ class GrpcServer:
 
     def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those in work finish for at most `grace_s`, then cut them off."""
+        self._draining = True
+        time.sleep(DRAIN_S)
         self._stopping = True
         self._core.shutdown(self._queue, _SHUTDOWN)
         if not self._stopped.wait(grace_s):
             self._core.cancel_all_calls()
             self._stopped.wait(1.0)
 
-    def finished(self) -> None:
-        """A call is being answered."""
+    def finished(self, size: int = 0) -> None:
+        """A call is being answered, with so many bytes."""
         with self._lock:
             self._calls -= 1
+            self._unsent += size
+
+    def sent(self, size: int) -> None:
+        """They have gone out, or will never."""
+        with self._lock:
+            self._unsent -= size
 
     def _start_thread(self) -> None:
         self._threads += 1
@@ -139,10 +150,11 @@ class GrpcServer:
         while True:
             event = poll(None)
             tag = event.tag
-            if tag is _DONE:
+            if type(tag) is int:
+                self.sent(tag)
                 continue
             if tag is _REQUEST:
-                if event.call is not None:
+                if event.success and event.call is not None:
                     self._accept(event)
             elif tag is _SHUTDOWN:
                 self._stopped.set()
@@ -160,9 +172,13 @@ class GrpcServer:
         call = Call(event.call, self, time.monotonic() + left_s if left_s < FOREVER_S else None)
         with self._lock:
             self._calls += 1
-            crowded = self._calls > self._max_calls
+            crowded, unread = self._calls > self._max_calls, self._unsent > MAX_UNSENT
         if handler is None:
             call.refuse(Status(Code.UNIMPLEMENTED, ""))
+        elif self._draining:
+            call.refuse(Status(Code.UNAVAILABLE, "the server is stopping"))
+        elif unread:
+            call.refuse(Status(Code.RESOURCE_EXHAUSTED, "too many answers wait for clients that do not read them"))
         elif crowded:
             call.refuse(Status(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted"))
         else:

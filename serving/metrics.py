@@ -9,6 +9,7 @@ from collections import defaultdict
 
 from serving.status import Code
 
+MAX_NAMES, MAX_NAME = 1000, 256
 Labels = tuple[tuple[str, str], ...]
 LATENCY_BUCKETS_US = tuple(10 * 1.8**k for k in range(33))
 SIZE_BUCKETS = tuple(2.0**k for k in range(20))
@@ -55,6 +56,7 @@ class Metrics:
         self._lock = threading.Lock()
         self._counters: dict[str, dict[Labels, int]] = defaultdict(lambda: defaultdict(int))
         self._histograms: dict[str, dict[Labels, _Histogram]] = defaultdict(dict)
+        self._names: set[str] = set()  # that requests have asked for in vain
 
     def count(self, name: str, by: int = 1, **labels: str) -> None:
         """Increase a counter."""
@@ -73,9 +75,17 @@ class Metrics:
 
     def request(self, model: str, api: str, entrypoint: str, code: Code, seconds: float) -> None:
         """One finished request; latency is kept of successes only, as upstream does."""
+        if len(model) > MAX_NAME or (code is not Code.OK and self._is_one_too_many(model)):
+            model = ""  # whoever makes up names shall not fill the memory
         self.count(REQUEST_COUNT, model_name=model, status=code.name)
         if code is Code.OK:
             self.observe(REQUEST_LATENCY, seconds * 1e6, LATENCY_BUCKETS_US, model_name=model, API=api, entrypoint=entrypoint)
+
+    def _is_one_too_many(self, model: str) -> bool:
+        with self._lock:
+            if len(self._names) < MAX_NAMES:
+                self._names.add(model)
+            return model not in self._names
 
     def runtime(self, model: str, api: str, seconds: float) -> None:
         """From handing tensors to the engine until they are back."""

@@ -154,7 +154,10 @@ class Repository:
         self._poll_now.wait()
         while not self._stop.is_set():
             self._poll_now.clear()
-            self.poll()
+            try:
+                self.poll()
+            except Exception:  # one bad look must not be the last
+                log.exception("the base paths could not be looked at")
             if self._poll_s == 0:
                 return
             self._poll_now.wait(self._poll_s)
@@ -183,22 +186,25 @@ class Repository:
     def _manage_loop(self) -> None:
         while not self._stop.is_set():
             with self._changed:
-                for name in list(self._pending):
-                    self._aspire(name)
-                acted = self._act()
+                try:
+                    for name in list(self._pending):
+                        self._aspire(name)
+                    acted = self._act()
+                except Exception:  # one bad step must not be the last
+                    log.exception("the versions could not be moved on")
+                    acted = False
                 self._changed.wait(0.001 if acted else MANAGER_PERIOD_S)
 
     def _aspire(self, name: str) -> None:
         """Take in a poll's result, unless it wants back a version that is on its way out."""
         wanted = self._pending[name]
         held = self._versions.setdefault(name, {})
+        for number, version in held.items():  # wanted again before its turn to go came: it stays
+            if number in wanted and version.state is State.AVAILABLE and not version.busy:
+                version.aspired = True
         if any(number in wanted and not version.aspired for number, version in held.items()):
-            for number, version in held.items():
-                if number not in wanted and version.aspired:
-                    version.aspired = False
-                    version.dropped.set()
             self._sweep(name)
-            return
+            return  # and nothing else goes meanwhile: it may be all that serves
         del self._pending[name]
         for number, version in held.items():
             if number not in wanted and version.aspired:
@@ -239,8 +245,8 @@ class Repository:
     def _start_load(self, name: str, version: _Version) -> None:
         identity = f"{{name: {name} version: {version.number}}}"
         version.busy = True
-        if not version.path.is_dir():
-            missing = "Not a directory" if version.path.exists() else "No such file or directory"
+        missing = _missing(version.path)
+        if missing:
             text = f"Error while attempting to reserve resources to load servable {identity}: {version.path}; {missing}"
             version.busy = False
             log.error("%s", text)
@@ -314,3 +320,13 @@ class Repository:
         version.state = state
         self._status.setdefault(name, {})[version.number] = state, status
         self._changed.notify_all()
+
+
+def _missing(path: Path) -> str:
+    """Why there is no directory; empty if there is."""
+    try:
+        if path.is_dir():
+            return ""
+        return "Not a directory" if path.exists() else "No such file or directory"
+    except OSError as exc:
+        return str(exc.strerror)

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = 256 * 2**20
 """Larger bodies are refused unread; upstream has no limit but memory."""
+MAX_HEADS = 2**20
+"""Bytes of a request's line and headers; upstream has no limit but memory here either."""
 MAX_HEAD = 4096
 _UPGRADE = re.compile(rb"\r\nUpgrade:", re.I)
 REASONS = {429: "Client Error", 499: "Client Closed Request", 504: "Gateway Time-out"}
@@ -39,17 +41,28 @@ class _Protocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are
 
     url: bytes
     _first_bytes = b""
+    _in_head, _head_bytes = True, 0
 
     def data_received(self, data: bytes) -> None:
         self._first_bytes = data[:64]
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEADS and not self.transport.is_closing():
+                self.send_400_response("the head of the request is too long")
+                return
         if b"pgrade:" in data[:MAX_HEAD]:  # the parser drops the body of a request that offers another protocol (curl --http2)
             head, end, body = data.partition(b"\r\n\r\n")
             data = _UPGRADE.sub(b"\r\nIgnored:", head) + end + body
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
+        self._in_head, self._head_bytes = False, 0
         self.url = b"/" + self.url.hex().encode()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         method = re.match(rb"([A-Za-z]+) \S+ HTTP/1", self._first_bytes)
@@ -100,7 +113,10 @@ class RestServer:
     async def _application(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         # of repeated headers the first counts
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
-        body = await _body(receive)
+        try:
+            body = await _body(receive)
+        except ConnectionError:  # the client went away in the middle: nobody asked anything
+            return
         if body is None:
             reply = page(413)
         else:
@@ -127,12 +143,12 @@ def _settle(future: asyncio.Future[Reply], reply: Reply) -> None:
 
 
 async def _body(receive: Any) -> bytes | None:
-    """Read the whole body; None if it is too large."""
+    """Read the whole body; None if it is too large.  Raises ConnectionError."""
     parts, size = [], 0
     while True:
         event = await receive()
         if event["type"] == "http.disconnect":
-            return b""
+            raise ConnectionError
         part = event.get("body", b"")
         size += len(part)
         if size > MAX_BODY:

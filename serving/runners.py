@@ -151,6 +151,12 @@ class _Join:
                     self._done(one)
                     return
             pieces = [one for one in self._results if isinstance(one, list)]
-            self._done([Tensor(same[0].dtype, np.concatenate([t.array for t in same])) for same in zip(*pieces, strict=True)])
+            try:
+                joined: Result = [
+                    Tensor(same[0].dtype, np.concatenate([t.array for t in same])) for same in zip(*pieces, strict=True)
+                ]
+            except ValueError:
+                joined = Status(Code.INTERNAL, "Tensor concat operation failed: the parts of a split request differ in shape")
+            self._done(joined)
 
         return done

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import stat
 import sys
 import threading
 from pathlib import Path
@@ -140,7 +142,7 @@ class ModelServer:
         if flags.port and not self._grpc.add_port(f"0.0.0.0:{flags.port}", credentials):
             raise Status(Code.UNKNOWN, "Failed to BuildAndStart gRPC server")
         if flags.grpc_socket_path:
-            Path(flags.grpc_socket_path).unlink(missing_ok=True)
+            _make_way(Path(flags.grpc_socket_path))
             if not self._grpc.add_port(f"unix:{flags.grpc_socket_path}", credentials):
                 raise Status(Code.UNKNOWN, "Failed to BuildAndStart gRPC server")
         self._grpc.start()
@@ -233,17 +235,30 @@ def _channel_arguments(text: str) -> list[tuple[str, Any]]:
             if item:
                 log.warning("grpc_channel_arguments: %r has no '=' and is left out", item)
             continue
-        try:
-            found.append((name, int(value)))
-        except ValueError:
-            found.append((name, value))
+        whole = re.fullmatch(r"[+-]?[0-9]{1,10}", value) is not None and -(2**31) <= int(value) < 2**31
+        found.append((name, int(value) if whole else value))
     return found
+
+
+def _make_way(path: Path) -> None:
+    """Remove a socket that an earlier server left.  Raises Status where something else is in the way."""
+    try:
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()
+        else:
+            raise Status(Code.UNKNOWN, f"Failed to BuildAndStart gRPC server: {path} is there and is no socket")
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise Status(Code.UNKNOWN, f"Failed to BuildAndStart gRPC server: {path}: {exc.strerror}") from exc
 
 
 def _credentials(path: str) -> grpc.ServerCredentials | None:
     if not path:
         return None
     config = text_config.read(path, messages.SslConfig)
+    if config.client_verify and not config.custom_ca:
+        raise invalid(f"{path}: client_verify needs custom_ca, to know whom to believe")
     return grpc.ssl_server_credentials(
         [(config.server_key.encode(), config.server_cert.encode())],
         root_certificates=config.custom_ca.encode() or None,

@@ -28,6 +28,8 @@ QUICK_S = 0.02
 """A run this short gains nothing from a pool of threads for its operations: a small network loses a third of its time to it."""
 PATIENCE = 10
 """In the caller's thread nothing ends a run before it is through: it must fit so many times into the time it is given."""
+MAX_OUTPUT = 2**31
+"""Protocol buffers end there."""
 IN_THE_CALLERS_THREAD = b"\x18" + b"\xff" * 9 + b"\x01"
 """A serialized tensorflow.RunOptions with inter_op_thread_pool = -1 (field 3)."""
 
@@ -168,6 +170,11 @@ class TensorFlowModel:
 
     def run(self, feeds: Mapping[str, Tensor], fetches: Sequence[str], timeout_s: float | None) -> list[Tensor]:
         """Run the graph once.  Raises Status with the session's own code and text."""
+        names = sorted(set(fetches))  # callers may name them in any order, and twice: one plan is enough
+        found = dict(zip(names, self._run(feeds, names, timeout_s), strict=True))
+        return [found[name] for name in fetches]
+
+    def _run(self, feeds: Mapping[str, Tensor], fetches: Sequence[str], timeout_s: float | None) -> list[Tensor]:
         lib = self._lib
         inputs, outputs, paces = self._plan(tuple(feeds), tuple(fetches))
         pace = None
@@ -234,6 +241,8 @@ class TensorFlowModel:
         if kind is None:
             raise Status(Code.UNIMPLEMENTED, f"a tensor of dtype {dtype} cannot leave the model")
         data, size = lib.TF_TensorData(handle), lib.TF_TensorByteSize(handle)
+        if size >= MAX_OUTPUT:
+            raise Status(Code.RESOURCE_EXHAUSTED, f"an output of {size:,} bytes cannot be sent; at most {MAX_OUTPUT - 1:,} can")
         if dtype == STRING:
             count = math.prod(shape)
             array = np.empty(count, object)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from digits import wire
 from digits.artifact import WARMUP
 from serving import messages
+from serving.core import unforeseen
 from serving.metrics import LATENCY_BUCKETS_US, WARMUP_LATENCY, WARMUP_RECORDS, Metrics
 from serving.planner import Planner
 from serving.servable import Result, Servable
@@ -98,8 +100,18 @@ def _run(servable: Servable, log: Any, planner: Planner) -> None:
     else:
         number = wire.PredictionLog.DESCRIPTOR.fields_by_name[kind].number
         raise Status(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
-    outcome: Queue[Result] = Queue()  # a batch may be run by another thread than this one
-    servable.runner.run(work.feeds, work.fetches, None, outcome.put)
+    outcome: Queue[Result] = Queue()
+
+    def run() -> None:
+        try:
+            servable.runner.run(work.feeds, work.fetches, None, outcome.put)
+        except Status as status:
+            outcome.put(status)
+        except Exception as exc:
+            outcome.put(unforeseen(exc))
+
+    # in a thread of its own: whoever has a slot goes on with other people's requests, and the load must not wait for those
+    threading.Thread(target=run, name="warmup", daemon=True).start()
     result = outcome.get()
     if isinstance(result, Status):
         raise result

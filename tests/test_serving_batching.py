@@ -1,0 +1,133 @@
+"""Batches at their edges, with a model that does as it is told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from digits import wire
+from serving import warmup
+from serving.batching import BatchPool
+from serving.batching_options import BatchingOptions
+from serving.metrics import Metrics
+from serving.runners import BatchingRunner, Slots
+from serving.servable import Done, Result
+from serving.status import Code, Status
+from serving.tensors import FLOAT, Tensor
+
+
+class Model:
+    """Runs a function of the one input."""
+
+    signatures: Mapping[str, Any] = {}
+
+    def __init__(self, work: Callable[[np.ndarray], np.ndarray]) -> None:  # type: ignore[type-arg]
+        self._work = work
+        self.sizes: list[int] = []
+
+    def run(self, feeds: Mapping[str, Tensor], fetches: Sequence[str], timeout_s: float | None) -> list[Tensor]:
+        x = feeds["x"].array
+        self.sizes.append(len(x))
+        return [Tensor(FLOAT, self._work(x))]
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def runner(model: Model, **options: Any) -> BatchingRunner:
+    return BatchingRunner(model, BatchingOptions(**options), BatchPool(1), Slots(1), Metrics())
+
+
+def feed(*rows: float) -> dict[str, Tensor]:
+    return {"x": Tensor(FLOAT, np.array(rows, np.float32).reshape(len(rows), 1))}
+
+
+def test_a_split_request_whose_parts_differ_in_shape_is_answered() -> None:
+    results: list[Result] = []
+    model = Model(lambda x: np.zeros((len(x), int(x.max()))))
+    made = runner(model, max_batch_size=8, split_large_batches=True, max_execution_batch_size=2)
+    made.run(feed(1, 1, 3, 3), ["y"], None, results.append)
+    (result,) = results
+    assert isinstance(result, Status)
+    assert (result.code, model.sizes) == (Code.INTERNAL, [2, 2])
+    made.run(feed(2, 2, 2, 2), ["y"], None, results.append)
+    assert isinstance(results[1], list)
+    assert results[1][0].array.shape == (4, 2)
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_request_of_no_rows_is_answered_alone_and_in_company(others: int) -> None:
+    """With a size to be padded to; in company it comes last, and what is repeated is the last row there is."""
+    answers: dict[int, Result] = {}
+    entered, go_on = threading.Event(), threading.Event()
+
+    def work(x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        if not entered.is_set():  # the first holds the only slot, so that the others gather
+            entered.set()
+            assert go_on.wait(10)
+        return x + 1
+
+    model = Model(work)
+    made = runner(model, max_batch_size=8, allowed_batch_sizes=(4, 8))
+    first = threading.Thread(target=made.run, args=(feed(9), ["y"], None, lambda result: answers.update({9: result})))
+    first.start()
+    assert entered.wait(10)
+    if others:
+        made.run(feed(*range(others)), ["y"], None, lambda result: answers.update({1: result}))
+    made.run(feed(), ["y"], None, lambda result: answers.update({0: result}))
+    go_on.set()
+    first.join()
+    assert model.sizes == [4, 4 if others else 0]
+    assert {key: result[0].array.ravel().tolist() for key, result in answers.items() if isinstance(result, list)} == {
+        9: [10.0], **({1: [1.0, 2.0]} if others else {}), 0: [],
+    }  # fmt: skip
+
+
+def test_who_cannot_take_an_answer_keeps_it_from_nobody_else() -> None:
+    answers: list[Result] = []
+    entered, go_on = threading.Event(), threading.Event()
+
+    def work(x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        if not entered.is_set():
+            entered.set()
+            assert go_on.wait(10)
+        return x
+
+    def fail(_: Result) -> None:
+        raise RuntimeError("gone")
+
+    made = runner(Model(work), max_batch_size=8)
+    first = threading.Thread(target=made.run, args=(feed(1), ["y"], None, fail))
+    first.start()
+    assert entered.wait(10)
+    for done in (fail, answers.append):
+        made.run(feed(2), ["y"], None, done)
+    go_on.set()
+    first.join()
+    assert len(answers) == 1
+    made.run(feed(3), ["y"], None, answers.append)
+    assert len(answers) == 2, "the slot came back"
+
+
+def test_warming_up_does_not_wait_for_other_peoples_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that has a slot goes on with whatever comes in."""
+    busy = threading.Event()
+
+    class Busy:
+        def run(self, feeds: Mapping[str, Tensor], fetches: Sequence[str], deadline: float | None, done: Done) -> None:
+            done([Tensor(FLOAT, np.zeros(1))])
+            busy.wait(30)
+
+    answered: list[list[Tensor]] = []
+    work = SimpleNamespace(feeds=feed(1), fetches=["y"], answer=answered.append)
+    planner: Any = SimpleNamespace(classify=lambda request, servable: work, regress=None, multi_inference=None)
+    log = wire.PredictionLog()
+    log.classify_log.request.SetInParent()
+    warmup._run(SimpleNamespace(runner=Busy()), log, planner)  # type: ignore[arg-type]
+    busy.set()
+    assert len(answered) == 1
