@@ -8,7 +8,8 @@ LEARN   = $(if $(DATA),--data $(DATA)) $(if $(DRAWINGS),--drawings $(DRAWINGS))
 AIM     = $(if $(HOST),--host $(HOST)) $(if $(GRPC),--grpc $(GRPC)) $(if $(REST),--rest $(REST))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-k8s test-cluster k8s-alerts canary promote rollback lint check-format train export proto lock vendor conformance loadtest loadtest-ui images test-containers sbom bench-serving bench-gateway clean
+.DELETE_ON_ERROR:
+.PHONY: help run test test-k8s test-cluster k8s-alerts canary promote rollback lint check-format train export proto lock vendor conformance loadtest loadtest-ui images test-containers sbom bench bench-serving bench-gateway clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +28,8 @@ lint: $(VENV)/dev.stamp $(VENV)/node.stamp  ## formatting, types, imports betwee
 	@if [ -x node_modules/.bin/tsc ]; then node_modules/.bin/tsc --noEmit -p webapp/static; \
 	 else echo "lint: TypeScript is not installed (it needs npm), so the page's modules are not type-checked"; fi
 
-train: $(VENV)/dev.stamp  ## train the shipped network from nothing (hours; DATA=mnist.npz DRAWINGS=pen.npz if at hand)
-	$(PY) -m training --resume $(LEARN)
+train: $(VENV)/dev.stamp  ## train the shipped network (hours; DATA=mnist.npz DRAWINGS=pen.npz if at hand; NEW=1 begins anew)
+	$(PY) -m training $(if $(NEW),,--resume) $(LEARN)
 
 export: $(VENV)/dev.stamp  ## publish runs/latest as the next version under models/digits
 	$(PY) -m export $(if $(DRAWINGS),--drawings $(DRAWINGS))
@@ -96,10 +97,10 @@ vendor:  ## copy Bootstrap from its package (needs npm)
 	npm ci && npm run vendor
 
 clean:  ## remove what was installed here
-	rm -rf $(VENV) node_modules
+	rm -rf $(VENV) .venv-peers node_modules
 
 $(PY):
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and "digits needs Python 3.11 or newer; this is %d.%d (choose another with PYTHON=…)" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v < (3, 14) and "digits needs Python 3.11 to 3.13, which TensorFlow has wheels for; this is %d.%d (choose another with PYTHON=…)" % v)'
 	$(PYTHON) -m venv $(VENV)
 
 # checkov, apart from everything else: it pins its ninety packages
@@ -114,8 +115,8 @@ $(VENV)/%.stamp: requirements/%.txt | $(PY)
 
 # TypeScript checks the page's modules, axe-core its accessibility; where there is no npm both say that they are skipped
 $(VENV)/node.stamp: package-lock.json | $(PY)
-	@if command -v npm >/dev/null; then npm ci --no-audit --no-fund --silent || echo "make: npm ci failed"; fi
-	@touch $@
+	@if ! command -v npm >/dev/null; then :; \
+	 elif npm ci --no-audit --no-fund --silent; then touch $@; else echo "make: npm ci failed; it is tried again the next time"; fi
 
 # Debian's Chromium for the browser tests, where it may be installed; without it those tests say that they are skipped
 $(VENV)/browser.stamp: | $(PY)

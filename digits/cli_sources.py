@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from digits import contract as c
 from digits.client import BATCH, PredictClient
+from digits.direct import opener
 from digits.errors import BadModelOutput, DigitsError, ModelUnavailable
 from digits.preprocess import digit_image
 
@@ -120,16 +120,10 @@ def _base(address: str) -> str:
     return (address if "://" in address else f"http://{address}").rstrip("/")
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    """A proxy of the environment's knows nothing of this machine."""
-    here = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
-    return urllib.request.build_opener(*[urllib.request.ProxyHandler({})] * here)
-
-
 def _post(url: str, body: bytes, timeout_s: float) -> Any:
     request = urllib.request.Request(url, body, {"Content-Type": "application/json" if body[:1] == b"{" else "image/*"})
     try:
-        with _opener(url).open(request, timeout=timeout_s) as response:
+        with opener(url).open(request, timeout=timeout_s) as response:
             return json.load(response)
     except urllib.error.HTTPError as exc:
         try:

@@ -1,4 +1,8 @@
-"""The trainer image's command: train into /runs, then publish under /models/digits; the arguments go to the training."""
+"""The trainer image's command: train into /runs, then publish under /models/digits.
+
+The arguments go to the training, and --force to the export.  A run that was cut off goes on the next time; one that was
+published does not: the next time begins anew.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,11 @@ def step(*arguments: str) -> int:
 
 if not os.access(BASE_PATH, os.W_OK):  # said before the hours of training, not after
     sys.exit(f"retrain: {BASE_PATH} cannot be written to by user {os.getuid()}; see DIGITS_USER in .env.example")
-sys.exit(
-    step("training", "--out", str(OUT), "--resume", *sys.argv[1:])
-    or step("export", "--model", str(OUT / "model.keras"), "--base-path", str(BASE_PATH))
-)
+force = [argument for argument in sys.argv[1:] if argument == "--force"]
+code = step("training", "--out", str(OUT), "--resume", *(argument for argument in sys.argv[1:] if argument != "--force"))
+if code:
+    sys.exit(f"retrain: training ended with {code}; if it cannot go on from what is there, remove the volume `runs`")
+code = step("export", "--model", str(OUT / "model.keras"), "--base-path", str(BASE_PATH), *force)
+if not code:
+    (OUT / "history.json").unlink(missing_ok=True)
+sys.exit(code)

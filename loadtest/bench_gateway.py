@@ -27,6 +27,7 @@ import psutil
 
 from digits import drawings
 from digits.client import PredictClient
+from digits.direct import opener
 from digits.images import decode
 from digits.preprocess import digit_image
 from digits.settings import LocalSettings
@@ -34,7 +35,7 @@ from digits.strokes import handwrite
 from local.deployment import Deployment
 
 ROOT = Path(__file__).resolve().parents[1]
-MODEL = ROOT / "models" / "digits" / "1"
+MODEL = max((path for path in (ROOT / "models" / "digits").iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
 CONNECTIONS = 16
 START_S = 120.0
 OUR_READER = "our reader"
@@ -99,7 +100,7 @@ def wait(port: int, png: bytes, process: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < until and process.poll() is None:
         try:
             request = urllib.request.Request(f"http://127.0.0.1:{port}/api/predict", png, {"Content-Type": "image/png"})
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with opener(request.full_url).open(request, timeout=30) as response:
                 assert "digit" in json.load(response)
                 return
         except OSError:

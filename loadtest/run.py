@@ -118,6 +118,8 @@ class LoadTest:
 
     def _measure(self, target: Target, folder: Path) -> None:
         o = self.options
+        if KINDS[o.kind].door not in target.doors:
+            raise NotThere(f"--kind {o.kind!r} needs the address of the {KINDS[o.kind].door} door")
         self.ceiling = generator.ceiling(target, folder, o.drawings, self.say, o.ceiling_seconds) if o.ceiling_seconds else {}
         self.verified = verify(target, hands.prepare(o.drawings))
         self.say(f"{o.drawings} drawings asked before the run: {len(self.verified.dropped)} read as another digit and left out"

@@ -16,6 +16,7 @@ import grpc
 from digits import contract as c
 from digits import wire
 from digits.client import CHANNEL_OPTIONS
+from digits.direct import opener
 from loadtest.hands import Drawing
 from loadtest.kinds import GATEWAY, GRPC, KINDS, PREDICT_PATH, REST, REST_PATH, bodies, digits_read
 
@@ -122,7 +123,7 @@ def _get(request: urllib.request.Request | str) -> bytes:
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
         raise NotThere(f"got {url!r}; wanted an address like http://127.0.0.1:8080")
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_S) as response:
+        with opener(url).open(request, timeout=ANSWER_S) as response:
             reply: bytes = response.read()
             return reply
     except urllib.error.HTTPError as exc:

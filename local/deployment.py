@@ -12,11 +12,11 @@ import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from digits.direct import opener
 from digits.settings import LocalSettings
 
 START_S = 60.0
@@ -61,6 +61,8 @@ class Deployment:
     def start(self) -> None:
         """Start both and wait until a drawing would be answered.  Raises CannotStart."""
         s = self.settings
+        if len({s.web_port, s.grpc_port, s.rest_port}) < 3:
+            raise CannotStart(f"got ports {s.web_port}, {s.grpc_port} and {s.rest_port}; wanted three different ones")
         for port, variable in (
             (s.web_port, "DIGITS_WEB_PORT"),
             (s.grpc_port, "DIGITS_GRPC_PORT"),
@@ -72,12 +74,14 @@ class Deployment:
         if not base.is_dir():
             raise CannotStart(f"there is no model under {base}; DIGITS_MODEL_DIR says where to look")
         self._spawn("model server", [
-            "-m", "serving", f"--port={s.grpc_port}", f"--rest_api_port={s.rest_port}", "--model_config_file=/dev/stdin",
+            "-m", "serving", f"--port={s.grpc_port}", f"--rest_api_port={s.rest_port}", "--bind_address=127.0.0.1",
+            "--model_config_file=/dev/stdin",
             "--enable_batching", f"--batching_parameters_file={BATCHING}", "--tensorflow_intra_op_parallelism=1",
             *self.server_flags,
         ], {}, MODELS.format(base=json.dumps(str(base), ensure_ascii=False)))  # fmt: skip
         web = {
             "DIGITS_MODEL_TARGET": f"127.0.0.1:{s.grpc_port}",
+            "DIGITS_WEB_HOST": "127.0.0.1",  # as everything here: nothing asks for a password
             "DIGITS_WEB_PORT": str(s.web_port),
             "DIGITS_ACCESS_LOG": os.environ.get("DIGITS_ACCESS_LOG", "false"),  # a terminal is for what goes wrong
             **self.environment,
@@ -101,11 +105,10 @@ class Deployment:
 
     def _wait_until_ready(self) -> None:
         until = time.monotonic() + START_S
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of this machine
         while time.monotonic() < until:
             self.check()
             try:
-                with direct.open(f"{self.url}/readyz", timeout=2):
+                with opener(self.url).open(f"{self.url}/readyz", timeout=2):
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)

@@ -45,6 +45,7 @@ FLAGS: Final = (
     Flag("port", 8500, "TCP port of the gRPC API; 0 = none, but then grpc_socket_path is needed", PORTS),
     Flag("grpc_socket_path", "", "listen for gRPC on this UNIX socket as well", PORTS),
     Flag("rest_api_port", 0, "port of the HTTP/REST API; 0 = none", PORTS),
+    Flag("bind_address", "0.0.0.0", "IPv4 address that both ports listen on; not one of upstream's flags", PORTS),
     Flag("grpc_max_threads", 0, "RPCs answered at once before RESOURCE_EXHAUSTED; 0 = 256 (upstream: 4 × CPUs)", PORTS),
     Flag("rest_api_num_threads", 4 * CPUS, "threads that work on REST requests", PORTS),
     Flag("rest_api_timeout_in_ms", 30000, "time a REST request may take in the model; 0 or less = no limit", PORTS),

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = 256 * 2**20
 """Larger bodies are refused unread; upstream has no limit but memory."""
+EVERYWHERE = "0.0.0.0"
 MAX_HEADS = 2**20
 """Bytes of a request's line and headers; upstream has no limit but memory here either."""
 MAX_HEAD = 4096
@@ -85,7 +86,7 @@ class RestServer:
             core, info, metrics, timeout / 1000 if timeout > 0 else None, flags.rest_api_enable_cors_support, path
         )
         self._workers = ThreadPoolExecutor(max(1, flags.rest_api_num_threads), "rest")
-        self._sockets = listen(flags.rest_api_port)
+        self._sockets = listen(flags.rest_api_port, flags.bind_address)
         config = uvicorn.Config(
             self._application, interface="asgi3", http=_Protocol, ws="none", loop="auto", lifespan="off",
             access_log=False, log_config=None, log_level="warning", proxy_headers=False, server_header=False,
@@ -158,10 +159,13 @@ async def _body(receive: Any) -> bytes | None:
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def listen(port: int) -> list[socket.socket]:
-    """Listen on every address, IPv6 where there is any.  Raises OSError."""
-    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
-    listener = socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6, backlog=1024)
+def listen(port: int, address: str = EVERYWHERE) -> list[socket.socket]:
+    """Listen on one IPv4 address, or on every one, IPv6 where there is any.  Raises OSError."""
+    if address != EVERYWHERE:
+        listener = socket.create_server((address, port), backlog=1024)
+    else:
+        family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+        listener = socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6, backlog=1024)
     # asyncio does this for sockets that say they are TCP, which create_server's do not: without it a reply's body waits 40 ms
     # for the acknowledgement of its headers
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -139,7 +139,7 @@ class ModelServer:
         limit = flags.grpc_max_threads if flags.grpc_max_threads > 0 else MAX_CALLS
         self._grpc = GrpcServer(table, limit, _channel_arguments(flags.grpc_channel_arguments))
         credentials = _credentials(flags.ssl_config_file)
-        if flags.port and not self._grpc.add_port(f"0.0.0.0:{flags.port}", credentials):
+        if flags.port and not self._grpc.add_port(f"{flags.bind_address}:{flags.port}", credentials):
             raise Status(Code.UNKNOWN, "Failed to BuildAndStart gRPC server")
         if flags.grpc_socket_path:
             _make_way(Path(flags.grpc_socket_path))
@@ -147,7 +147,7 @@ class ModelServer:
                 raise Status(Code.UNKNOWN, "Failed to BuildAndStart gRPC server")
         self._grpc.start()
         if flags.port:
-            log.info("Running gRPC ModelServer at 0.0.0.0:%d ...", flags.port)
+            log.info("Running gRPC ModelServer at %s:%d ...", flags.bind_address, flags.port)
         if flags.grpc_socket_path:
             log.info("Running gRPC ModelServer at UNIX socket %s ...", flags.grpc_socket_path)
 

@@ -243,7 +243,7 @@ def test_trainer_trains_and_publishes_into_the_volume(lab: Lab, shared: Path) ->
     base.mkdir(parents=True)
     base.chmod(0o777)
     lab.environment["DIGITS_MODELS"] = str(base.parent)
-    smoke = ("--data", "/data/mnist.npz", "--epochs", "1", "--limit", "400")
+    smoke = ("--data", "/data/mnist.npz", "--epochs", "1", "--limit", "400", "--force")
     said = lab.compose("run", "--rm", "-v", f"{mnist.resolve()}:/data/mnist.npz:ro", "train", *smoke, timeout_s=600)
     lab.environment["DIGITS_MODELS"] = str(lab.folder / "models")
     assert (base / "1" / "saved_model.pb").is_file(), said[-2000:]
