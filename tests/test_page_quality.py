@@ -153,8 +153,14 @@ def test_page_can_be_installed_and_opens_without_a_network(chromium: Any, site: 
     page = opened(chromium, site, service_workers="allow")
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     page.wait_for_function("async () => (await navigator.serviceWorker.ready).active.state === 'activated'", timeout=PATIENCE_MS)
-    page.goto(f"{site}/about")
-    page.goto(site)
+    for path in ("/api/model", "/about", "/"):
+        page.goto(site + path)
+    kept = page.evaluate(
+        "async () => (await (await caches.open((await caches.keys())[0])).keys()).map(one => new URL(one.url).pathname)"
+    )
+    assert "/about" in kept
+    assert "/api/model" not in kept, "programs' addresses are not for later"
+    assert sum(path.startswith("/assets/") for path in kept) > 5
     page.context.set_offline(True)
     page.goto(f"{site}/about")
     assert page.locator("h1").inner_text() == "About the model"

@@ -1,11 +1,23 @@
 // Keeps the page when there is no network: fresh from the server whenever it answers, from the cache when it does not.
 const CACHE = "digits-{{ release }}";
 const PAGES = ["/"];
+const KEPT = new Set(["/", "/about", "/docs"]); // addresses that people go to; the others are for programs
 const FILES = {{ kept | tojson }};
 
 addEventListener("install", (event) => {
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll([...PAGES, ...FILES])).then(() => skipWaiting()));
+  event.waitUntil(keep().then(() => skipWaiting()));
 });
+
+/** Keep this release's files.  While another replica still has the release before, its files are not these: try again later. */
+async function keep() {
+  const cache = await caches.open(CACHE);
+  await cache.addAll(PAGES);
+  await Promise.all(FILES.map(async (file) => {
+    const response = await fetch(file, { cache: "reload" });
+    if (!response.ok || !response.headers.get("Cache-Control")?.includes("immutable")) throw new Error(`not of this release: ${file}`);
+    await cache.put(file, response);
+  }));
+}
 
 addEventListener("activate", (event) => {
   const forget = async () => {
@@ -20,7 +32,7 @@ addEventListener("fetch", (event) => {
   const path = new URL(request.url).pathname;
   if (request.method !== "GET" || new URL(request.url).origin !== location.origin) return;
   if (path.startsWith("/assets/")) event.respondWith(caches.match(request).then((kept) => kept ?? fetch(request)));
-  else if (request.mode === "navigate") event.respondWith(fresh(event, path));
+  else if (request.mode === "navigate" && KEPT.has(path)) event.respondWith(fresh(event, path));
 });
 
 /** A page from the server, kept for when it is away. */

@@ -14,10 +14,11 @@
  *
  * @typedef {{kind: "answer", answer: Answer, took_ms: number}} Answered  took_ms: from sending to having it
  * @typedef {{kind: "refused", sentence: string}} Refused  asking again would not help
- * @typedef {{kind: "away", wait_ms: number}} Away  it would, later
+ * @typedef {{kind: "away", wait_ms: number, fault: boolean}} Away  it would, later; fault: unless this drawing itself trips the service
  */
 
 const PATIENCE_MS = 8000;
+const LONGEST_WAIT_MS = 30_000; // whatever the service asks for: nobody looks at a silent page for longer
 const PASSING = new Set([408, 429, 500, 502, 503, 504]);
 
 /**
@@ -36,12 +37,16 @@ export async function ask(picture) {
     });
     if (PASSING.has(response.status)) {
       const seconds = Number(response.headers.get("Retry-After")) || 0; // a proxy may send a date
-      return { kind: "away", wait_ms: 1000 * seconds };
+      const wait_ms = Math.min(LONGEST_WAIT_MS, Math.max(0, 1000 * seconds));
+      return { kind: "away", wait_ms, fault: response.status === 500 };
+    }
+    if (!response.ok) {
+      const problem = await response.json().catch(() => null); // a proxy's own page is no problem document
+      return { kind: "refused", sentence: problem?.sentence ?? `The service did not take this drawing (${response.status}).` };
     }
     const body = await response.json();
-    if (!response.ok) return { kind: "refused", sentence: body.sentence };
     return { kind: "answer", answer: body, took_ms: performance.now() - sent };
   } catch {
-    return { kind: "away", wait_ms: 0 }; // no network, no server, or no patience left
+    return { kind: "away", wait_ms: 0, fault: false }; // no network, no server, or no patience left
   }
 }

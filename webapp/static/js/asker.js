@@ -4,6 +4,7 @@ import { sendable } from "./render.js";
 
 const FIRST_WAIT_MS = 400;
 const LONGEST_WAIT_MS = 2000;
+const FAULTS = 3; // after so many the drawing itself must be what the service trips over
 
 /**
  * @typedef {object} Shown
@@ -50,6 +51,7 @@ export class Asker {
 
   async #untilAnswered() {
     let wait = FIRST_WAIT_MS;
+    let [faults, faulty] = [0, -1];
     while (!this.drawing.isBlank) {
       const { revision } = this.drawing;
       const began = performance.now();
@@ -58,8 +60,14 @@ export class Asker {
       const reply = await ask(picture);
       if (this.drawing.isBlank) return; // cleared meanwhile: there is nothing to say
       if (reply.kind === "away") {
+        faults = reply.fault ? (faulty === revision ? faults + 1 : 1) : 0;
+        faulty = revision;
+        if (faults === FAULTS && revision === this.drawing.revision) {
+          this.listener.refused("The service fails on this drawing. Change it, or try again later.");
+          return;
+        }
         this.listener.away();
-        await this.#pause(Math.max(wait, reply.wait_ms));
+        await this.#pause(Math.max(wait, reply.wait_ms), reply.wait_ms);
         wait = Math.min(wait * 1.6, LONGEST_WAIT_MS);
         continue;
       }
@@ -77,13 +85,16 @@ export class Asker {
   /**
    * Wait, or until there is a reason not to: a new stroke, or the network is back.
    * @param {number} ms
+   * @param {number} least  what the service asked for: nothing is a reason not to
    */
-  #pause(ms) {
+  #pause(ms, least) {
+    const began = performance.now();
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, ms);
       this.#wake = () => {
         clearTimeout(timer);
-        setTimeout(resolve, FIRST_WAIT_MS); // a hasty scribbler must not become a flood
+        // a hasty scribbler must not become a flood
+        setTimeout(resolve, Math.max(FIRST_WAIT_MS, least - (performance.now() - began)));
       };
     });
   }

@@ -62,16 +62,30 @@ export function drawByKeyboard(board, cursor, tell, predict) {
       lift();
       predict();
     },
-    Escape: lift,
+    Escape: () => {
+      if (down) tell("Brush up.");
+      lift();
+    },
     Delete: () => {
       lift();
+      drawing.end(); // a pointer's stroke too
       drawing.clear();
     },
-    e: () => drawing.take(drawing.width, !drawing.erasing),
-    1: () => drawing.take(WIDTHS[0], drawing.erasing),
-    2: () => drawing.take(WIDTHS[1], drawing.erasing),
-    3: () => drawing.take(WIDTHS[2], drawing.erasing),
+    e: () => {
+      drawing.take(drawing.width, !drawing.erasing);
+      tell(drawing.erasing ? "Eraser." : "Brush.");
+    },
+    1: () => widen(0),
+    2: () => widen(1),
+    3: () => widen(2),
   };
+
+  /** @param {number} which */
+  function widen(which) {
+    drawing.take(WIDTHS[which], drawing.erasing);
+    tell(["Thin.", "Medium.", "Thick."][which]);
+  }
+
   keys.Backspace = keys.Delete;
 
   canvas.addEventListener("keydown", (event) => {
@@ -79,8 +93,8 @@ export function drawByKeyboard(board, cursor, tell, predict) {
     if (event.key in ARROWS) {
       held.add(event.key);
       move(event.shiftKey ? FINE : STEP);
-    } else if (event.key in keys) {
-      if (!event.repeat) keys[event.key]();
+    } else if (letter(event) in keys) {
+      if (!event.repeat) keys[letter(event)]();
     } else return;
     event.preventDefault();
     show();
@@ -104,10 +118,20 @@ export function drawByKeyboard(board, cursor, tell, predict) {
 export function undoByKeyboard(drawing) {
   document.addEventListener("keydown", (event) => {
     if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
-    const key = event.key.toLowerCase();
+    const key = letter(event);
     if (key === "z" && !event.shiftKey) drawing.undo();
     else if (key === "y" || key === "z") drawing.redo();
     else return;
     event.preventDefault();
   });
+}
+
+/**
+ * The key as a Latin keyboard has it, small: also with Caps Lock, and where another alphabet's letter sits on it.
+ * @param {KeyboardEvent} event
+ */
+function letter({ key, code }) {
+  if (key.length !== 1) return key;
+  if (/^[\x20-\x7e]$/.test(key)) return key.toLowerCase();
+  return /^Key[A-Z]$/.test(code) ? code.slice(3).toLowerCase() : key;
 }

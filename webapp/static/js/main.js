@@ -42,12 +42,18 @@ function predict() {
   else asker.request();
 }
 
+let turns = 0;
+
 /** @param {File} file */
 async function usePicture(file) {
+  const turn = ++turns; // of two pictures the later counts, whichever is decoded first
   try {
-    drawing.lay([await read(file)]);
+    const picture = await read(file);
+    if (turn !== turns) return;
+    drawing.end(); // a hand that is drawing meanwhile has finished
+    drawing.lay([picture]);
   } catch {
-    view.refuse("That is not a picture this page can show. Try PNG, JPEG, WebP, BMP or GIF.");
+    if (turn === turns) view.refuse("That is not a picture this page can show. Try PNG, JPEG, WebP, BMP or GIF.");
   }
 }
 

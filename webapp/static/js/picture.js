@@ -1,6 +1,10 @@
 // A picture pasted, dropped or chosen → an item for the sheet.
 
-const MOST_PX = 1024; // kept in memory for showing; the file itself is what is sent
+const MOST_PX = 1024; // kept in memory for showing
+/** The gateway takes a file as it is if it knows the format, ... */
+const FORMATS = new Set(["image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif"]);
+/** ... if it comes in time over a slow line, and is not too large once decoded. */
+const [SEND_BYTES, SEND_PIXELS] = [500_000, 16_000_000];
 const EDGE_PX = 32;
 
 /**
@@ -9,13 +13,16 @@ const EDGE_PX = 32;
  * @returns {Promise<import("./strokes.js").Picture>}  rejects if it is no picture
  */
 export async function read(file) {
+  const fits = FORMATS.has(file.type) && file.size <= SEND_BYTES;
+  const kept = fits ? new Blob([await file.arrayBuffer()], { type: file.type }) : null; // the file may be gone by then
   const whole = await createImageBitmap(file);
+  const asItIs = whole.width * whole.height <= SEND_PIXELS;
   const scale = Math.min(1, MOST_PX / Math.max(whole.width, whole.height));
   const [width, height] = [whole.width, whole.height].map((side) => Math.max(1, Math.round(side * scale)));
   const bitmap = await createImageBitmap(whole, { resizeWidth: width, resizeHeight: height, resizeQuality: "high" });
   whole.close();
   const grey = paperOf(bitmap);
-  return { kind: "picture", bitmap, file, paper: `rgb(${grey} ${grey} ${grey})`, ink: grey < 128 ? "#fff" : "#000" };
+  return { kind: "picture", bitmap, file: asItIs ? kept : null, paper: `rgb(${grey} ${grey} ${grey})`, ink: grey < 128 ? "#fff" : "#000" };
 }
 
 /**

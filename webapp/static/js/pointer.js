@@ -41,6 +41,7 @@ export function drawByPointer(board) {
   /** @param {PointerEvent} event */
   function move(event) {
     if (event.pointerId !== pointer || !drawing.live) return;
+    box = canvas.getBoundingClientRect(); // the page may have been scrolled under the hand
     const coalesced = event.getCoalescedEvents?.() ?? [];
     const { points } = drawing.live;
     for (const one of coalesced.length ? coalesced : [event]) {

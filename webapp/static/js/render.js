@@ -72,16 +72,24 @@ export function png(items) {
   });
 }
 
-/** A photograph of this many bytes is sent as it is; a larger one as the sheet shows it. */
-const SEND_AS_IT_IS = 4_000_000;
-
 /**
- * What to send: an untouched picture itself, for the gateway knows best how to read it; else the sheet.
+ * What to send: an untouched picture itself, for the gateway knows best how to read it, or at least all that is kept of it;
+ * else the sheet.
  * @param {Item[]} items
  * @returns {Promise<Blob>}
  */
 export async function sendable(items) {
   const [first] = items;
-  if (items.length === 1 && first.kind === "picture" && first.file.size <= SEND_AS_IT_IS) return first.file;
-  return png(items);
+  if (items.length !== 1 || first.kind !== "picture") return png(items);
+  return first.file ?? photograph(first);
+}
+
+/** @param {import("./strokes.js").Picture} picture */
+function photograph({ bitmap, paper }) {
+  const sheet = new OffscreenCanvas(bitmap.width, bitmap.height);
+  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (sheet.getContext("2d"));
+  context.fillStyle = paper;
+  context.fillRect(0, 0, bitmap.width, bitmap.height);
+  context.drawImage(bitmap, 0, 0);
+  return sheet.convertToBlob({ type: "image/jpeg", quality: 0.9 });
 }

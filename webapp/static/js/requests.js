@@ -9,9 +9,9 @@ const PIXELS = 28;
 
 /** @type {Record<string, (parts: Parts) => string>} */
 export const WRITERS = {
-  curl: ({ origin, picture, type }) => `curl -s ${origin}/api/predict \\
-  -H 'Content-Type: application/json' \\
-  -d '{"image": "data:${type};base64,${picture}"}'`,
+  curl: ({ origin, picture, type }) => `curl -s ${origin}/api/predict -H 'Content-Type: application/json' -d @- <<'END'
+{"image": "data:${type};base64,${picture}"}
+END`,
 
   grpcurl: ({ origin, pixels, model }) => `curl -s ${origin}/serving.protoset -o serving.protoset
 grpcurl -plaintext -protoset serving.protoset -d '{

@@ -3,10 +3,13 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   /** @type {string | null} */
   let chosen = null;
-  try {
-    chosen = localStorage.getItem("theme");
-  } catch {
-    // storage may be forbidden; the choice then lasts as long as the page
+
+  function recall() {
+    try {
+      chosen = localStorage.getItem("theme");
+    } catch {
+      // storage may be forbidden; the choice then lasts as long as the page
+    }
   }
 
   function apply() {
@@ -28,5 +31,11 @@
     apply();
   });
   dark.addEventListener("change", apply);
+  addEventListener("pageshow", (event) => {
+    if (!event.persisted) return; // else it was chosen on another page, and this one comes back as it was left
+    recall();
+    apply();
+  });
+  recall();
   apply();
 })();
