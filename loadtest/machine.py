@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 
 import digits
+from digits.provenance import installed
 
 LIBRARIES = (
     "locust",
@@ -45,12 +45,7 @@ def cpus() -> int:
 def versions() -> dict[str, str]:
     """Of this project and of what does the work, as far as it is installed here."""
     found = {"digits": digits.__version__, "revision": _revision(), "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return found | installed(LIBRARIES)
 
 
 def _processor() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from digits import drawings as canvas
 from digits.contract import Images28, Probabilities
+from digits.provenance import installed
 from digits.strokes import synthetic
 from training import files
 from training.batches import Source
@@ -85,7 +85,7 @@ def write(
         "pixels": {"mean": statistics[0], "deviation": statistics[1]}, "data_sha256": mnist.sha256,
         "recipe": asdict(recipe), "seed": seed, "teachers": source.teachers, "source": source.identity,
         "epochs_run": len(history),
-        "versions": _versions() | {"backend": keras.backend.backend()},
+        "versions": installed(LIBRARIES) | {"backend": keras.backend.backend()},
         "images": {"train": len(mnist.train_images), "held_out": len(mnist.held_images), "test": len(mnist.test_images)},
         "limit": limit, "git_commit": commit, "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }  # fmt: skip
@@ -150,14 +150,3 @@ def _class_row(p: Probabilities, labels: Labels, digit: int) -> dict[str, float]
     said, true = p.argmax(axis=1) == digit, labels == digit
     hits = float((said & true).sum())
     return {"digit": digit, "count": int(true.sum()), "recall": hits / max(true.sum(), 1), "precision": hits / max(said.sum(), 1)}
-
-
-def _versions() -> dict[str, str]:
-    """Of each library that is there: the back end need not be TensorFlow."""
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
