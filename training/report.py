@@ -30,7 +30,7 @@ DRAWING_SETTINGS = {
     "brush 20, 40 %": (20, 0.4),
 }
 USUAL = "brush 20, 80 %"
-LIBRARIES = ("keras", "tensorflow", "numpy", "scipy", "scikit-image", "pillow")
+LIBRARIES = ("keras", "tensorflow", "tensorflow-cpu", "numpy", "scipy", "scikit-image", "pillow")
 HELD_SEED = 77_000_001  # drawings that no training pool holds
 
 
