@@ -30,7 +30,7 @@ Handler = Callable[["Call", bytes], None]
 OUTSTANDING = 64  # calls the library may accept before we look
 SPARE_THREADS = 8  # kept waiting when there is nothing to do: what TensorFlow prepared for a thread is lost with it
 DRAIN_S = 0.2  # calls that come so soon after the end began are told so: after that the library cancels them without a word
-MAX_UNSENT = 512 * 2**20  # bytes of answers that clients have not taken
+MAX_UNSENT, LARGE = 512 * 2**20, 2**16  # bytes of answers that clients have not taken; those of fewer bytes do not count
 FOREVER_S = 1e9  # a call without a deadline has one in some hundred years
 MAX_DETAILS = 1024  # bytes of error text that upstream lets through ...
 CUT = "...TRUNCATED"  # ... before it says so
@@ -71,6 +71,7 @@ class Call:
         ), len(text))  # fmt: skip
 
     def _finish(self, operations: tuple[Any, ...], size: int) -> None:
+        size = size if size >= LARGE else 0  # the others are not worth a lock
         self._server.finished(size)
         try:
             self._core.start_server_batch(operations, size)  # whose end is told by that number
@@ -151,7 +152,8 @@ class GrpcServer:
             event = poll(None)
             tag = event.tag
             if type(tag) is int:
-                self.sent(tag)
+                if tag:
+                    self.sent(tag)
                 continue
             if tag is _REQUEST:
                 if event.success and event.call is not None:
