@@ -29,7 +29,9 @@ if not os.access(BASE_PATH, os.W_OK):  # said before the hours of training, not 
 force = [argument for argument in sys.argv[1:] if argument == "--force"]
 code = step("training", "--out", str(OUT), "--resume", *(argument for argument in sys.argv[1:] if argument != "--force"))
 if code:
-    sys.exit(f"retrain: training ended with {code}; if it cannot go on from what is there, remove the volume `runs`")
+    if code == 1:  # refused, not stopped
+        print("retrain: if training cannot go on from what is there, remove the volume `runs`", file=sys.stderr)
+    sys.exit(code)
 code = step("export", "--model", str(OUT / "model.keras"), "--base-path", str(BASE_PATH), *force)
 if not code:
     (OUT / "history.json").unlink(missing_ok=True)
