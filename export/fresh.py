@@ -35,6 +35,11 @@ def main(version_dir: str, questions: str, answers: str) -> None:
     examples = [_example(image.tobytes()) for image in seen]
     classified = whole(loaded.signatures[c.CLASSIFY_SIGNATURE], "inputs", examples)
     told = whole(loaded.signatures[c.ABOUT_SIGNATURE], c.TOPIC, [c.FINGERPRINT_TOPIC.encode()])
+    empty = [
+        default(**{c.IMAGES: tf.zeros((0, c.IMAGE_PX, c.IMAGE_PX), tf.uint8)}),
+        drawn(**{c.IMAGE_BYTES: tf.zeros((0,), tf.string)}),
+        loaded.signatures[c.CLASSIFY_SIGNATURE](inputs=tf.zeros((0,), tf.string)),
+    ]
     np.savez(
         answers,
         probabilities=plain[c.PROBABILITIES],
@@ -44,6 +49,7 @@ def main(version_dir: str, questions: str, answers: str) -> None:
         drawn_digit=from_bytes[c.DIGIT],
         classified=classified["classes"][:, 0].astype(np.bytes_),
         about=told[c.TEXT].astype(np.bytes_),
+        empty=[len(rows) for outputs in empty for rows in outputs.values()],
     )
 
 

@@ -1,7 +1,7 @@
 """The trained network as plain TensorFlow operations, for inference only.
 
-Batch normalisation is folded into the weights before it, the temperature into the output layer,
-padding and standardising come first.  Weights are constants: a server's optimizer can then fuse
+Batch normalisation is folded into the weights before it, standardising into the first convolution,
+the temperature into the output layer.  Weights are constants: a server's optimizer can then fuse
 convolution, bias and ReLU into one kernel, which it cannot across variables.
 """
 
@@ -33,8 +33,6 @@ class Network:
 
     convolutions: tuple[Layer, ...]  # four; pooling after the second and the fourth
     dense: tuple[Layer, ...]  # three with ReLU, then the output
-    mean: float
-    deviation: float
 
     @classmethod
     def of(cls, model: Any, mean: float, deviation: float, temperature: float) -> Network:
@@ -45,6 +43,11 @@ class Network:
 
         def with_bias(name: str) -> Layer:
             return Layer(kernel(name), np.asarray(model.get_layer(name).bias, np.float32))
+
+        def standardising(name: str) -> Layer:
+            weights, bias = kernel(name).astype(np.float64), np.asarray(model.get_layer(name).bias, np.float64)
+            shift = weights.sum(axis=(0, 1, 2)) * mean / deviation  # paper around the image is grey level 0 too
+            return Layer((weights / deviation).astype(np.float32), (bias - shift).astype(np.float32))
 
         def normalised(name: str, norm: str) -> Layer:
             layer = model.get_layer(norm)
@@ -58,24 +61,26 @@ class Network:
         output = Layer(last.kernel / np.float32(temperature), last.bias / np.float32(temperature))
         return cls(
             convolutions=(
-                with_bias("convolution_1"), normalised("convolution_2", "batchnorm_1"),
+                standardising("convolution_1"), normalised("convolution_2", "batchnorm_1"),
                 with_bias("convolution_3"), normalised("convolution_4", "batchnorm_2"),
             ),
             dense=(*(normalised(f"fully_connected_{n}", f"batchnorm_{n + 2}") for n in (1, 2, 3)), output),
-            mean=mean, deviation=deviation,
         )  # fmt: skip
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        """images: uint8 [N, 28, 28] → probabilities float32 [N, 10]."""
-        edge = (NETWORK_PX - IMAGE_PX) // 2
-        x = tf.pad(tf.cast(images, tf.float32), ((0, 0), (edge, edge), (edge, edge)))
-        x = ((x - self.mean) * (1.0 / self.deviation))[..., tf.newaxis]  # [N, 32, 32, 1]
-        for number, layer in enumerate(self.convolutions, start=1):
+        """images: uint8 [N, 28, 28] → probabilities float32 [N, 10].
+
+        N may be 0: oneDNN's convolution gives an empty batch the wrong shape, so it runs on one row, which is then dropped.
+        """
+        edge, number = (NETWORK_PX - IMAGE_PX) // 2, tf.shape(images)[0]
+        x = tf.pad(images, ((0, tf.cast(number == 0, tf.int32)), (edge, edge), (edge, edge)))
+        x = tf.cast(x, tf.float32)[..., tf.newaxis]  # [max(N, 1), 32, 32, 1]
+        for index, layer in enumerate(self.convolutions, start=1):
             x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, layer.kernel, strides=1, padding="VALID"), layer.bias))
-            if number % 2 == 0:
-                x = tf.nn.max_pool2d(x, 2, 2, "VALID")  # [N, 12, 12, 32], then [N, 4, 4, 64]
+            if index % 2 == 0:
+                x = tf.nn.max_pool2d(x, 2, 2, "VALID")  # [max(N, 1), 12, 12, 32], then [max(N, 1), 4, 4, 64]
         x = tf.reshape(x, (-1, 1024))
         for layer in self.dense[:-1]:
             x = tf.nn.relu(tf.nn.bias_add(tf.matmul(x, layer.kernel), layer.bias))
         output = self.dense[-1]
-        return tf.nn.softmax(tf.nn.bias_add(tf.matmul(x, output.kernel), output.bias))
+        return tf.nn.softmax(tf.nn.bias_add(tf.matmul(x, output.kernel), output.bias))[:number]

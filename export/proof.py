@@ -114,5 +114,6 @@ def examine(
             "`classify` gives the same digits, best first", f"{100 * ranked:.2f} % of {len(seen):,}", ranked == 1.0,
         ),
         Finding("`about` tells the fingerprint", told[:60], told == c.fingerprint()),
+        Finding("no rows in, no rows out", f"rows {answers['empty'].tolist()}", not answers["empty"].any()),
         Finding(f"{len(golden)} golden drawings give their 28×28", f"wrong: {', '.join(wrong) or 'none'}", not wrong),
     ]  # fmt: skip

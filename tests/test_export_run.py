@@ -62,6 +62,7 @@ def test_a_version_is_proven_published_and_served(trained: Path, tmp_path: Path,
     run = export(trained, tmp_path, "--no-timing", "--force")
     assert run.returncode == 0, run.stderr[-2000:] + run.stdout
     assert "same probabilities as Keras on 1,000 images" in run.stdout
+    assert "ok   no rows in, no rows out" in run.stdout
     assert "FAIL" not in run.stdout
     assert [child.name for child in tmp_path.iterdir()] == ["1"]
     assert oct((tmp_path / "1").stat().st_mode & 0o777) == "0o755", "other users serve it"
