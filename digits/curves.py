@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+Random = np.random.Generator
 Stroke = NDArray[np.float64]
 
 

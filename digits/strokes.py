@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from digits.contract import Image28
-from digits.curves import Stroke
+from digits.curves import Random, Stroke
 from digits.preprocess import normalise
-from digits.skeletons import HANDS, Random
+from digits.skeletons import HANDS
 
 RENDER_PX: Final = 120
 """Longer side of a rendered digit: six pixels for each of the 20 it will be averaged into."""

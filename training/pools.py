@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from digits import curves, preprocess, skeletons, strokes
+from digits import curves, preprocess, skeletons, straight, strokes
 from digits.contract import Images28
 from digits.strokes import synthetic
 from training import brush, cache
@@ -54,7 +54,7 @@ def _draw_chunk(job: tuple[int, int]) -> tuple[Images28, Labels]:
 
 def build(mnist: Mnist, synthetic_images: int, seed: int, path: Path, say: Callable[[str], None] = print) -> Pools:
     """Make the pools on all cores, or read them back from `path` (a cache) if it fits this request."""
-    code = cache.digest(preprocess, brush, curves, skeletons, strokes)
+    code = cache.digest(preprocess, brush, curves, straight, skeletons, strokes)
     key = f"{mnist.sha256}/{len(mnist.train_images)}/{synthetic_images}/{seed}/{code}"
     arrays = cache.read(path, key)
     if arrays is None:
