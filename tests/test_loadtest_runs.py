@@ -239,6 +239,35 @@ def test_locust_alone_leaves_out_what_the_model_honestly_misreads(stub: StartStu
     assert "gateway, 1 drawing" in (tmp_path / "report.html").read_text()
 
 
+JUDGE = """
+import sys, types
+from loadtest.locustfile import _judge
+phases, failures, *errors = sys.argv[1:]
+said = types.SimpleNamespace
+stats = said(errors={text: said(error=text) for text in errors}, total=said(num_failures=int(failures), num_requests=100))
+environment = said(stats=stats, parsed_options=said(phases=phases), process_exit_code=1)
+_judge(environment)
+print(environment.process_exit_code)
+"""
+BUSY, FULL, WRONG = "HTTP 503 busy", "RESOURCE_EXHAUSTED: full", "wrong digit 3 for 5"
+
+
+@pytest.mark.parametrize(
+    ("phases", "failures", "errors", "code"),
+    [
+        ("demo", 30, (BUSY, FULL), 0),
+        ("demo", 31, (BUSY, FULL), 1),
+        ("demo", 2, (BUSY, WRONG), 1),
+        ("demo", 1, ("HTTP 500 broken",), 1),
+        ("", 2, (BUSY,), 1),
+    ],
+)  # fmt: skip
+def test_only_a_few_refusals_beyond_the_knee_are_forgiven(phases: str, failures: int, errors: tuple[str, ...], code: int) -> None:
+    command = [sys.executable, "-c", JUDGE, phases, str(failures), *errors]
+    judged = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert judged.stdout == f"{code}\n", judged.stderr
+
+
 def test_ctrl_c_ends_within_five_seconds_with_the_report_of_what_was_measured(stub: StartStub, tmp_path: Path) -> None:
     host, _ = stub()
     process = start(tmp_path, "steady", "--rate", "50", "--seconds", "60", "--ceiling-seconds", "0", "--host", host, *FEW)
