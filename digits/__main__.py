@@ -22,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("settings", help="print the settings as a table")
     predict = commands.add_parser("predict", help="read the digit in each picture")
-    predict.add_argument("paths", nargs="+", type=Path, metavar="FILE-OR-FOLDER")
+    wanted = "pictures, folders of them, or - for stdin"
+    predict.add_argument("paths", nargs="+", type=_path, metavar="FILE-OR-FOLDER", help=wanted)
     predict.add_argument("--via", choices=sorted(VIAS), default="grpc", help="whom to ask (default: the model server by gRPC)")
     predict.add_argument("--address", help="host:port, or the gateway's URL; the default fits `make run`")
     predict.add_argument("--format", choices=sorted(cli_output.FORMATS), default="table")
@@ -55,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return SOME_NOT if missing or any(one.error for one in readings) else DONE
 
 
+def _path(text: str) -> Path:
+    return Path("/dev/stdin" if text == "-" else text)
+
+
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -72,7 +77,7 @@ def _files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
         try:
             if path.is_dir():
                 files += sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and _may_be_read(one))
-            elif path.is_file():
+            elif path.exists():  # a pipe is as good as a file
                 files.append(path)
             else:
                 missing.append(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -121,17 +122,27 @@ def _base(address: str) -> str:
 
 
 def _post(url: str, body: bytes, timeout_s: float) -> Any:
+    """The answer's JSON.  Who is told to come again later does, as long as there is time."""
+    until = time.monotonic() + timeout_s
     request = urllib.request.Request(url, body, {"Content-Type": "application/json" if body[:1] == b"{" else "image/*"})
     try:
-        with opener(url).open(request, timeout=timeout_s) as response:
-            return json.load(response)
+        while True:
+            try:
+                with opener(url).open(request, timeout=max(until - time.monotonic(), 0.001)) as response:
+                    return json.load(response)
+            except urllib.error.HTTPError as exc:
+                pause_s = exc.headers.get("Retry-After", "")
+                if exc.code not in (429, 503) or not pause_s.isdigit() or time.monotonic() + int(pause_s) >= until:
+                    raise
+                exc.close()
+                time.sleep(int(pause_s))
     except urllib.error.HTTPError as exc:
         try:
             told = json.load(exc)
         except (OSError, ValueError, http.client.HTTPException):
             told = None
         told = told if isinstance(told, dict) else {}
-        raise DigitsError(str(told.get("sentence") or told.get("error") or f"{url}: {exc}")) from exc
+        raise DigitsError(str(told.get("detail") or told.get("error") or f"{url}: {exc}")) from exc
     except (OSError, ValueError, http.client.HTTPException) as exc:
         raise ModelUnavailable(f"{url}: {exc}") from exc
 

@@ -26,6 +26,7 @@ from digits.errors import (
     DeadlineExceeded,
     ModelNotFound,
     ModelUnavailable,
+    NotAModelServer,
     Overloaded,
     ServingError,
 )
@@ -111,7 +112,8 @@ class PredictClient:
     ) -> Prediction:  # fmt: skip
         """Classify uint8 images [N, 28, 28], N ≥ 1; raises BadTensor for anything else.
 
-        More than BATCH go in several calls, one after the other, all answered by one version.
+        version, label: which to ask, one of them; ValueError for both.  More than BATCH go in several calls, one after the other,
+        all answered by one version.
         """
         _check(images)
         return _read(self._ask_all(images, timeout_s, version, label, metadata), len(images))
@@ -192,6 +194,8 @@ class PredictClient:
         return dict(wire.SignatureDefMap.FromString(packed.value).signature_def)
 
     def _request(self, signature: str, version: int | None, label: str | None) -> Any:
+        if version is not None and label is not None:
+            raise ValueError(f"got version {version} and label {label!r}; wanted one of them")
         request = wire.PredictRequest()
         request.model_spec.name = self.model
         request.model_spec.signature_name = signature
@@ -204,11 +208,15 @@ class PredictClient:
     def _ask(self, method: Any, request: Any, response_class: Any, timeout_s: float, metadata: Metadata = ()) -> Any:
         try:
             return response_class.FromString(method(request.SerializeToString(), timeout=timeout_s, metadata=metadata))
+        except ValueError as exc:  # grpc's word for a closed channel
+            raise ModelUnavailable(f"{self.target}: {exc}", "the client is closed") from exc
         except grpc.RpcError as exc:
             raise translated(exc, self.target) from exc
 
 
 def _check(images: c.Images28) -> None:
+    if not isinstance(images, np.ndarray):
+        raise BadTensor(f"got a {type(images).__name__}; wanted a numpy array, uint8 [N, 28, 28]")
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (c.IMAGE_PX, c.IMAGE_PX) or not len(images):
         raise BadTensor(f"got {images.dtype} {list(images.shape)}; wanted uint8 [N, 28, 28]")
 
@@ -238,8 +246,8 @@ def read_prediction(response: Any, count: int) -> Prediction:
 
 _BY_CODE = {
     grpc.StatusCode.UNAVAILABLE: ModelUnavailable,
-    grpc.StatusCode.CANCELLED: ModelUnavailable,
-    grpc.StatusCode.UNIMPLEMENTED: ModelUnavailable,
+    grpc.StatusCode.CANCELLED: NotAModelServer,
+    grpc.StatusCode.UNIMPLEMENTED: NotAModelServer,
     grpc.StatusCode.NOT_FOUND: ModelNotFound,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
@@ -256,4 +264,11 @@ def translated(exc: grpc.RpcError, target: str) -> Exception:
         kind = ModelNotFound
     if code is grpc.StatusCode.UNAVAILABLE and "queue" in details:
         kind = Overloaded  # the batching queue is full
-    return kind(f"{target}: {code.name}: {details}")
+    error = kind(f"{target}: {code.name}: {details}")
+    if isinstance(error, ServingError):
+        error.outside = f"the model server answered {code.name}"
+        if kind is ModelNotFound:
+            error.outside = "the model server does not have the model, version or label that was asked for"
+        elif code is grpc.StatusCode.UNAVAILABLE and kind is ModelUnavailable:
+            error.outside = "no model server answers"
+    return error

@@ -22,6 +22,10 @@ class NotAnImage(BadImage):
     """The bytes are no PNG, JPEG, WebP, BMP or GIF at all."""
 
 
+class EncodedBody(InputError):
+    """The body is compressed, and Content-Encoding says so."""
+
+
 class BlankCanvas(InputError):
     """The image holds no ink."""
 
@@ -35,11 +39,22 @@ class BadTensor(InputError):
 
 
 class ServingError(DigitsError):
-    """The model server could not answer."""
+    """The model server could not answer.
+
+    outside: the same for whoever need not know the model server's address and words, where the message has those.
+    """
+
+    def __init__(self, message: str, outside: str = "") -> None:
+        super().__init__(message)
+        self.outside = outside or message
 
 
 class ModelUnavailable(ServingError):
     """No model server answers at the address, or it is shutting down."""
+
+
+class NotAModelServer(ModelUnavailable):
+    """What answers at the address does not know the API, or cancels: asking again will not help."""
 
 
 class ModelNotFound(ServingError):

@@ -93,6 +93,21 @@ def test_a_stranger_at_the_address_is_told_not_a_traceback(
     assert main(["predict", str(folder / "a.png"), "--via", "rest", "--address", "no host:x"]) == 1
 
 
+def test_who_is_told_to_come_again_later_does(folder: Path, digits_server: Server, tmp_path: Path) -> None:
+    with gateway(tmp_path, digits_server.target, rate_limit=1, web_workers=1) as web:
+        files = [str(folder / "a.png")] * 3
+        assert main(["predict", *files, "--via", "gateway", "--address", f"127.0.0.1:{web.port}"]) == 0
+        assert main(["predict", *files, "--via", "gateway", "--address", f"127.0.0.1:{web.port}", "--timeout", "0.5"]) == 1
+
+
+def test_a_pipe_is_read_as_a_file_is(folder: Path, digits_server: Server) -> None:
+    command = [sys.executable, "-m", "digits", "predict", "-", "--format", "csv", "--address", digits_server.target]
+    with subprocess.Popen(["cat", folder / "a.png"], stdout=subprocess.PIPE) as cat:
+        done = subprocess.run(command, stdin=cat.stdout, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+
+
 def test_what_a_folder_holds_and_nobody_can_read_is_told(
     folder: Path, digits_server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip

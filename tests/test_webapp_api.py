@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +111,15 @@ def test_a_blank_tensor_is_no_digit(web: Gateway) -> None:
     assert alone["error"]["status"] == 422
 
 
+def test_a_tensor_of_noughts_and_ones_is_told_what_it_should_be(web: Gateway) -> None:
+    tensor = np.zeros((2, 28, 28), np.uint8)
+    tensor[:, 4:24, 13:15] = 1
+    tensor[1] *= 255
+    results = web.ask(body=tensor.tobytes(), content_type="application/octet-stream").json["results"]
+    assert results[0]["error"]["detail"] == "got grey levels up to 1; wanted 0 for paper to 255 for ink"
+    assert results[1]["digit"] == 1
+
+
 def test_what_the_bytes_are_counts_whatever_is_around_them(web: Gateway) -> None:
     lines = base64.encodebytes(SEVEN).decode()
     assert "\n" in lines.strip()
@@ -118,6 +129,9 @@ def test_what_the_bytes_are_counts_whatever_is_around_them(web: Gateway) -> None
         (json.dumps({"image": upper}).encode(), "application/json"),
         (b"\n  " + json.dumps({"image": upper}).encode(), "text/plain"),
         (SEVEN, "multipart/form-data"),
+        (json.dumps({"image": upper}).encode(), "application/octet-stream"),
+        (json.dumps({"image": upper.rstrip("=")}).encode(), "application/json"),
+        (json.dumps({"image": "DATA" + upper[4:]}).encode(), "application/json"),
     ):
         answer = web.ask(body=body, content_type=kind)
         assert (answer.status, answer.json.get("digit")) == (200, 7), answer.body
@@ -132,6 +146,21 @@ def test_top_version_and_label_are_obeyed(web: Gateway) -> None:
     problem(web.ask("/api/predict?label=nobody", ONE), 404, "No such model")
     problem(web.ask("/api/predict?top=11", ONE), 400, "Unreadable request")
     problem(web.ask("/api/predict?version=1&label=a", ONE), 400, "Unreadable request")
+    problem(web.ask("/api/predict?top=1&top=2", ONE), 400, "Unreadable request")
+
+
+def test_a_compressed_body_is_refused_and_never_taken_for_pixels(web: Gateway) -> None:
+    for body, kind in ((gzip.compress(ONE), "image/png"), (bytes(784), "application/octet-stream"), (ONE, "image/png")):
+        answer = web.ask(body=body, content_type=kind, headers={"Content-Encoding": "gzip"})
+        problem(answer, 415, "Encoded body")
+        assert answer.headers["accept-encoding"] == "identity"
+    assert web.ask(body=ONE, headers={"Content-Encoding": "identity"}).status == 200
+
+
+def test_a_failure_says_nothing_of_where_the_model_server_is(web: Gateway, digits_server: Server) -> None:
+    detail = web.ask("/api/predict?label=nobody", ONE).json["detail"]
+    assert detail == "the model server does not have the model, version or label that was asked for"
+    assert digits_server.target not in detail
 
 
 def test_more_tensors_than_the_server_takes_at_once_are_answered_in_order(serve: StartServer, tmp_path: Path) -> None:
@@ -154,6 +183,10 @@ def test_a_form_whose_order_cannot_be_known_is_refused(web: Gateway) -> None:
     kind = "multipart/form-data; boundary=x"
     assert [one["digit"] for one in web.ask(body=file + file + b"--x--\r\n", content_type=kind).json["results"]] == [7, 7]
     problem(web.ask(body=text + file + b"--x--\r\n", content_type=kind), 400, "Unreadable request")
+    other = file.replace(b'"image"', b'"images"')
+    problem(web.ask(body=other + file + b"--x--\r\n", content_type=kind), 400, "Unreadable request")
+    both = {"image": base64.b64encode(ONE).decode(), "images": [base64.b64encode(SEVEN).decode()]}
+    problem(web.ask(body=json.dumps(both).encode()), 400, "Unreadable request")
 
 
 BROKEN = {
@@ -224,17 +257,26 @@ def test_the_log_has_one_line_of_json_a_request_without_pixels_or_raw_input(web:
     sent = {"X-Request-Id": "find-me", "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
     web.ask("/api/predict?top=2", ONE, headers=sent)
     web.ask("/no%0Awhere%22", headers={"X-Request-Id": "me-too"})
+    failing = {"traceparent": sent["traceparent"]}
+    web.ask(body=BROKEN["half a png"][0], headers={"X-Request-Id": "half", **failing})
+    web.ask("/api/predict?version=99", ONE, headers={"X-Request-Id": "which", **failing})
+    one_of_two = json.dumps([base64.b64encode(ONE).decode(), "nonsense"]).encode()
+    web.ask(body=one_of_two, headers={"X-Request-Id": "one-of-two"})
     web.ask("/livez")
     for _ in range(100):
         lines = [json.loads(line) for line in web.log.read_text().splitlines() if line.startswith("{")]
         found = {one["request_id"]: one for one in lines}
-        if {"me-too", "find-me"} <= set(found):
+        if {"me-too", "find-me", "half", "which", "one-of-two"} <= set(found):
             break
         web.ask("/livez")
     assert found["find-me"]["status"] == 200
     assert found["find-me"]["trace_id"] == trace
     assert found["find-me"]["digit"] in range(10)
-    assert "base64" not in web.log.read_text()
+    assert not re.search(r"[A-Za-z0-9+/]{80}", web.log.read_text()), "no picture in base64"
+    assert found["half"]["why"].startswith("the PNG image is broken")
+    assert found["which"]["why"].startswith("version 99 is not being served")
+    assert found["half"]["trace_id"] == found["which"]["trace_id"] == trace
+    assert (found["one-of-two"]["status"], found["one-of-two"]["failed"]) == (200, 1)
     assert found["me-too"]["status"] == 404
 
 

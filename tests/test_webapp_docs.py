@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from digits import drawings, errors
 from digits.preprocess import digit_image
@@ -60,7 +62,18 @@ def test_the_docs_page_names_every_error_and_the_description(web: Gateway) -> No
     assert page.status == 200
     text = page.body.decode()
     assert "/openapi.json" in text
-    assert all(problem.title in text for problem in problems.TABLE.values())
+    for problem in problems.everything():
+        name = problems.name_of(problem)
+        assert f'<tr id="{name}"><td>{problem.status}</td>' in text
+        led = web.ask(f"/problems/{name}")
+        assert (led.status, led.headers["location"]) == (303, f"/docs#{name}")
+    assert web.ask("/problems/unheard-of").status == 404
+
+
+def test_a_problems_type_leads_to_what_is_said_about_it(web: Gateway) -> None:
+    for path, method, body in (("/api/predict", "POST", b"nonsense"), ("/nowhere", "GET", None), ("/api/predict", "GET", None)):
+        problem = web.ask(path, body, method=method).json
+        assert web.ask(problem["type"]).headers["location"] == "/docs#" + problem["type"].rpartition("/")[2]
 
 
 def test_the_description_has_every_status_that_a_drawing_can_meet(web: Gateway) -> None:
@@ -96,6 +109,27 @@ def test_below_the_threshold_the_sentence_is_not_sure() -> None:
     assert made["sentence"] == "I am not sure: a 4, perhaps a 9."
     assert made["second"] == {"digit": 9, "confidence": 0.3}
     assert answer(image((4, 12, 24, 16)), probabilities, threshold=0.5)["sentence"] == "This is a 4. It could also be a 9."
+
+
+def drawn(*points: tuple[float, float], brush: float) -> np.ndarray:
+    """A stroke on a sheet of 280 pixels, with soft edges as a browser draws them."""
+    sheet = Image.new("L", (1120, 1120), 255)
+    pen, wide = ImageDraw.Draw(sheet), brush * 4
+    scaled = [(x * 4, y * 4) for x, y in points]
+    pen.line(scaled, fill=0, width=round(wide), joint="curve")
+    for x, y in scaled:
+        pen.ellipse((x - wide / 2, y - wide / 2, x + wide / 2, y + wide / 2), fill=0)
+    out = io.BytesIO()
+    sheet.resize((280, 280), Image.Resampling.BOX).save(out, "PNG")
+    return digit_image(out.getvalue())
+
+
+@pytest.mark.parametrize("brush", [12.0, 20.0, 28.0, 60.0])
+def test_a_tap_on_the_canvas_is_a_dot_and_no_digit(brush: float) -> None:
+    assert oddity(drawn((140, 140), brush=brush)) is Oddity.DOT
+    assert oddity(drawn((140, 140), (140, 140 + brush / 3), brush=brush)) is Oddity.DOT
+    assert oddity(drawn((140, 100), (140, 100 + 2 * brush), brush=brush)) is None  # a short 1 under a thick brush
+    assert oddity(drawn((100, 100), (200, 100), (120, 220), brush=min(brush, 28.0))) is None
 
 
 def test_a_scribble_and_many_pieces_get_their_own_sentences() -> None:

@@ -63,8 +63,10 @@ def test_every_answer_is_a_span_of_the_callers_trace(collector: list[Any], digit
         for path in ("/api/predict", "/api/predict?top=2"):
             assert web.ask(path, ONE, headers={"traceparent": HEADER, "X-Request-Id": "mine"}).status == 200
         assert web.ask(body=blank, headers={"X-Request-Id": "blank"}).status == 422
+        assert web.ask(body=b"{", headers={"X-Request-Id": "unread"}).status == 400
+        assert web.ask("/api/predict?top=0", ONE, headers={"X-Request-Id": "unread"}).status == 400
         until = time.monotonic() + 10
-        while len(spans(collector)) < 3 and time.monotonic() < until:
+        while len(spans(collector)) < 5 and time.monotonic() < until:
             time.sleep(0.05)
     found = spans(collector)
     assert {value.value.string_value for one in collector for resource in one.resource_spans
@@ -78,6 +80,8 @@ def test_every_answer_is_a_span_of_the_callers_trace(collector: list[Any], digit
     (refused,) = [span for span in found if facts(span)["digits.request_id"] == "blank"]
     assert facts(refused)["http.response.status_code"] == 422
     assert refused.trace_id.hex() != TRACE
+    unread = [facts(span)["http.response.status_code"] for span in found if facts(span)["digits.request_id"] == "unread"]
+    assert unread == [400, 400]
 
 
 def test_the_model_server_is_told_of_the_span_that_is_recorded(collector: list[Any]) -> None:

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, g, request
 from digits.settings import WebSettings
 from webapp import inputs, later, problems, tracing
 from webapp.backend import Backend
-from webapp.reading import JSON, Reader
+from webapp.reading import JSON, Asked, Reader
 from webapp.records import ARRIVED
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
@@ -21,10 +21,8 @@ def predict() -> Response:
     """Read the digit in each image of the request."""
     reader: Reader = current_app.extensions["reader"]
     arrived = request.environ.get(ARRIVED) or time.monotonic()
-    options = inputs.options(request)
-    submission = inputs.read(request)
     trace = tracing.Headers(request.headers.get("traceparent", ""), request.headers.get("tracestate", ""))
-    reading = reader.begin(submission, options, arrived, problems.request_id(), trace)
+    reading = reader.begin(_asked, arrived, problems.request_id(), trace)
     g.later = True
     response = Response(mimetype=JSON)  # compression looks at it already
 
@@ -35,6 +33,11 @@ def predict() -> Response:
             response.headers["Retry-After"] = str(reply.retry_after_s)
 
     return later.respond(reading.future, response, finish, reading.deadline)
+
+
+def _asked() -> Asked:
+    options = inputs.options(request)  # first: what is wrong there costs no reading
+    return inputs.read(request), options
 
 
 @blueprint.get("/model")

@@ -84,12 +84,14 @@ def respond(name: str, caching: str) -> Response:
         abort(404)
     response = Response(found.data, mimetype=found.mimetype)
     response.headers["Cache-Control"] = caching
-    response.set_etag(hashlib.sha256(found.data).hexdigest()[:16])
+    tag = hashlib.sha256(found.data).hexdigest()[:16]
+    response.set_etag(tag)
     if found.gzipped is not None:
         response.vary.add("Accept-Encoding")
         if request.accept_encodings.quality("gzip") > 0:
             response.set_data(found.gzipped)
             response.headers["Content-Encoding"] = "gzip"
+            response.set_etag(tag + "-gzip")  # other bytes, so another strong tag (RFC 9110, 8.8.3.3)
     response.make_conditional(request)
     return response
 

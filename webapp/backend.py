@@ -25,6 +25,7 @@ PAUSE_S: dict[type[BaseException], float] = {ModelUnavailable: 0.02, Overloaded:
 """Before asking again, doubled each time and jittered by half: a moment when nobody is there, longer when it is full."""
 ATTEMPTS = 4
 CANARY = "canary"
+NOT_SEEN = "the model server does not say which versions it has"
 IMAGES_A_REQUEST = 32
 """The worker bounds requests; the queue of images has room for as many of this size."""
 
@@ -70,7 +71,7 @@ class Backend:
             if version in self.state.refused:
                 raise ContractMismatch(f"version {version} cannot be used: {self.state.refused[version]}")
             if self.state.trouble:
-                raise ModelUnavailable(self.state.trouble)
+                raise ModelUnavailable(self.state.trouble, NOT_SEEN)
             raise ModelNotFound(f"version {version} is not being served; there are {sorted(self.state.versions)}")
         if version is None and label is None:
             self.usable()
@@ -91,13 +92,15 @@ class Backend:
             number = state.labels.get(label)
             if number is not None and number in state.versions:
                 return state.versions[number]
-            raise ModelUnavailable(state.trouble or f"the model server has no usable version labelled {label}")
+            if state.trouble:
+                raise ModelUnavailable(state.trouble, NOT_SEEN)
+            raise ModelUnavailable(f"the model server has no usable version labelled {label}")
         if state.current is not None:
             return state.current
         if state.refused:
             number, why = max(state.refused.items())
             raise ContractMismatch(f"version {number} cannot be used: {why}")
-        raise ModelUnavailable(state.trouble)
+        raise ModelUnavailable(state.trouble, NOT_SEEN)
 
     def version(self, number: int) -> Version | None:
         """What is known of a version that answered."""

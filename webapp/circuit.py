@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from digits.errors import DeadlineExceeded, ModelUnavailable
+from digits.errors import DeadlineExceeded, ModelUnavailable, NotAModelServer
 
 OPENS_AT = 3
-WEIGHTS: dict[type[BaseException], int] = {ModelUnavailable: 1, DeadlineExceeded: 2}
+WEIGHTS: dict[type[BaseException], int] = {ModelUnavailable: 1, NotAModelServer: 1, DeadlineExceeded: 2}
 """A call that never came back has already cost somebody the whole budget."""
 
 
@@ -27,7 +27,7 @@ class Circuit:
     def check(self) -> None:
         """Raise ModelUnavailable while open."""
         if self._failures >= OPENS_AT:
-            raise ModelUnavailable(f"the model server is away: {self._why}")
+            raise ModelUnavailable(f"the model server is away: {self._why}", "the model server is away")
 
     def succeeded(self) -> None:
         """The server answered, with whatever."""

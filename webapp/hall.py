@@ -27,7 +27,7 @@ from webapp.http import Connection
 from webapp.incoming import Refused, Request
 from webapp.metrics import Metrics
 from webapp.rates import Rates
-from webapp.reading import PATH, Reader
+from webapp.reading import PATH, Asked, Reader
 from webapp.records import Records
 
 TURN_S = 0.002
@@ -59,6 +59,7 @@ class Hall:
         self._reader: Reader = app.extensions["reader"]
         self._records: Records = app.extensions["records"]
         self._rates = Rates(self.settings.rate_limit)
+        self._full = f"got more than the {self.settings.max_waiting} requests that wait here at once"
         self._jobs: deque[tuple[Connection, Request, Work]] = deque()
         self._open: set[tuple[Connection, Request, later.Slot]] = set()
         self._threads = ThreadPoolExecutor(self.settings.web_threads, "request")
@@ -83,16 +84,16 @@ class Hall:
             return
         if work or (environ["PATH_INFO"] == PATH and request.method == "POST"):
             if self._rates.limited and not self._rates.allow(connection.client, request.arrived):
-                self.refuse(connection, request, Refused(429, "Too many requests", "Slower, please.", "rate"))
+                self.refuse(connection, request, self._rates.refusal)
                 return
             if self.in_work >= self.settings.max_waiting:
-                self.refuse(connection, request, Refused(503, "Busy", BUSY, "queue"))
+                self.refuse(connection, request, Refused(503, "Busy", self._full, "queue", BUSY))
                 return
             if work or inputs.is_small(request.body, environ.get("CONTENT_TYPE", "")):
                 self._line_up(connection, request, work or partial(self._run, environ))
                 return
         elif self._in_threads >= self.settings.max_waiting:
-            self.refuse(connection, request, Refused(503, "Busy", BUSY, "threads"))
+            self.refuse(connection, request, Refused(503, "Busy", self._full, "threads", BUSY))
             return
         self._in_threads += 1
         running = self._threads.submit(self._run, environ)
@@ -111,15 +112,14 @@ class Hall:
         headers = dict(request.headers)
         request_id = problems.plain_or_new(headers.get(b"x-request-id", b"").decode("latin-1"))
         again_s = {429: self._rates.pause_s, 503: 1}.get(refusal.status)
-        problem = problems.Problem(refusal.status, refusal.title, refusal.detail, again_s)
+        problem = problems.Problem(refusal.status, refusal.title, refusal.sentence, again_s)
         response = problems.response(problem, refusal.detail, request_id)
         protection.protect(response, request_id)
         cors.share(response, self._origins, headers.get(b"origin", b"").decode("latin-1"))
         head, body = wsgi.serialised(response)
         connection.answer(request, head, b"" if request.method == "HEAD" else body)
-        self._records.answered(
-            request.method, request.url.decode("latin-1"), "refused", refusal.status, 0.0, request_id, {"why": refusal.title}
-        )
+        path, facts = request.url.decode("latin-1").partition("?")[0], {"why": f"{refusal.title}: {refusal.detail}"}
+        self._records.answered(request.method, path, "refused", refusal.status, 0.0, request_id, facts)
 
     # -- working ----------------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ class Hall:
             return None
         headers = dict(request.headers)
         mimetype = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-        if len(headers) != len(request.headers) or mimetype.startswith("multipart/"):
+        if len(headers) != len(request.headers) or mimetype.startswith("multipart/") or b"content-encoding" in headers:
             return None
         small = inputs.is_small(request.body, mimetype if mimetype == inputs.TENSORS else "")
         return partial(self._read, request, headers, mimetype) if small else None
@@ -168,12 +168,16 @@ class Hall:
     def _read(self, request: Request, headers: dict[bytes, bytes], mimetype: str) -> wsgi.Answer | later.Slot:
         request_id = problems.plain_or_new(headers.get(b"x-request-id", b"").decode("latin-1"))
         trace = tracing.Headers(*(headers.get(name, b"").decode("latin-1") for name in (b"traceparent", b"tracestate")))
-        try:
+
+        def asked() -> Asked:
             submission = inputs.bare(request.body, mimetype)
             assert submission is not None
-            reading = self._reader.begin(submission, inputs.NO_OPTIONS, request.arrived, request_id, trace)
+            return submission, inputs.NO_OPTIONS
+
+        try:
+            reading = self._reader.begin(asked, request.arrived, request_id, trace)
         except Exception as exc:
-            return wsgi.plain(self._reader.refused(exc, request.arrived, request_id), request_id)
+            return wsgi.plain(self._reader.refused(exc, request.arrived, request_id, trace), request_id)
         if reading.future is None:
             return wsgi.plain(reading.finish(), request_id)
         return later.Slot(reading.future, lambda: wsgi.plain(reading.finish(), request_id), reading.deadline)

@@ -24,6 +24,7 @@ MAX_BUFFERED = 67_108_864
 """Bytes of bodies that a worker keeps altogether before it takes their requests."""
 IDLE_S = 75.0
 """A connection without a request is closed after this; longer than the usual proxy's 60 s, so that it never loses the race."""
+NOT_HTTP = Refused(400, "Bad request", "got bytes that are no HTTP/1.1 request of a known method")
 LINGER_S = 2.0
 """After a refusal the rest of the body is read and dropped for so long: closing at once would destroy the answer."""
 
@@ -84,7 +85,7 @@ class Connection(asyncio.Protocol):
             except httptools.HttpParserError as exc:
                 if not self._closing:
                     cause = exc.__context__
-                    self.refuse(cause if isinstance(cause, Refused) else Refused(400, "Bad request", "That is not HTTP."))
+                    self.refuse(cause if isinstance(cause, Refused) else NOT_HTTP)
         if self._request is request and not self._closing:  # all of it belongs to one request, still unfinished
             self._framing += len(data) - (request.length - body)
             if self._framing > MAX_FRAMING + FRAMING_A_BYTE * request.length:
@@ -219,7 +220,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        last = self._closing or self._hall.draining or (self._ended and not self._queue)
+        last = self._closing or (not self._queue and (self._hall.draining or self._ended))
         keep = request.keep_alive and not last
         transport.write(head + self._hall.date + (_GO_ON[request.version == "1.1"] if keep else _CLOSE) + body)
         if not keep:
@@ -252,7 +253,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         elif not self.busy:
             if self._partly:
-                self.refuse(Refused(408, "Request too slow", "The request did not come in time."))
+                wanted_s = self._hall.settings.read_timeout_s
+                self.refuse(Refused(408, "Request too slow", f"the request did not come in whole within {wanted_s:g} s"))
             else:
                 self._transport.close()
 

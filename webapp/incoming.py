@@ -12,11 +12,15 @@ _HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*")
 
 
 class Refused(Exception):
-    """A request that never becomes one: status, title, detail; reason: under which it is counted as shed."""
+    """A request that never becomes one: status, title, detail, and a sentence for people where that is not for them.
 
-    def __init__(self, status: int, title: str, detail: str, reason: str = "") -> None:
+    reason: under which it is counted as shed.
+    """
+
+    def __init__(self, status: int, title: str, detail: str, reason: str = "", sentence: str = "") -> None:
         super().__init__(detail)
         self.status, self.title, self.detail, self.reason = status, title, detail, reason
+        self.sentence = sentence or detail
 
 
 def too_much_head() -> Refused:
@@ -26,7 +30,8 @@ def too_much_head() -> Refused:
 
 def too_much_waiting() -> Refused:
     """The worker holds as much as it may of requests that it has not begun."""
-    return Refused(503, "Busy", "Too many large pictures at once. Please try again in a moment.", reason="bytes")
+    sentence = "Too many large pictures at once. Please try again in a moment."
+    return Refused(503, "Busy", "got more bytes than are kept of requests not yet begun", "bytes", sentence)
 
 
 @dataclass(slots=True, eq=False)
@@ -49,7 +54,8 @@ class Request:
         """Raise Refused unless it names its host, once, as HTTP/1.1 asks for (RFC 9112, 3.2)."""
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1 or (not hosts and self.version == "1.1") or (hosts and not _HOST.fullmatch(hosts[0])):
-            raise Refused(400, "Bad request", f"got {len(hosts)} Host headers, or one that names no host; wanted one that does")
+            got = f"Host: {printable(hosts[0].decode('latin-1'))}" if len(hosts) == 1 else f"{len(hosts)} Host headers"
+            raise Refused(400, "Bad request", f"got {got}; wanted one Host header that names a host")
 
     def check_protocol(self) -> None:
         """Raise Refused for a version of HTTP that this is not, and for a body packed in more than chunks (RFC 9112, 6.1)."""

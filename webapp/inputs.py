@@ -7,6 +7,7 @@ import binascii
 import io
 import math
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from flask import Request, json
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from digits import contract as c
-from digits.errors import BadImage, BadTensor, InputError, NotAnImage, TooLarge
+from digits.errors import BadImage, BadTensor, EncodedBody, InputError, NotAnImage, TooLarge
 
-MAX_ITEMS = 64
+MAX_ITEMS, MAX_TENSORS = 64, 1024
 PIXELS = c.IMAGE_PX * c.IMAGE_PX
 NPY = b"\x93NUMPY"
 PNG = b"\x89PNG"
@@ -53,6 +54,9 @@ NO_OPTIONS = Options()
 
 def read(request: Request) -> Submission:
     """Find out what was sent.  Raises an InputError."""
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise EncodedBody(f"got Content-Encoding: {encoding[:40]}; wanted the body as it is")
     at_hand: bytes = request.environ.get(BODY, b"")
     if request.mimetype == "multipart/form-data" and not at_hand.startswith(_MAGIC):  # a form begins with its boundary
         return _multipart(request)
@@ -73,7 +77,12 @@ def bare(data: bytes, mimetype: str) -> Submission | None:
         return Submission([data])
     if data.startswith(NPY):
         return Submission([], _npy(data), many=True)
-    return Submission([], _raw(data), many=True) if mimetype == TENSORS else None
+    return Submission([], _raw(data), many=True) if mimetype == TENSORS and not _is_json(data) else None
+
+
+def _is_json(data: bytes) -> bool:
+    """Whether bytes that may be a tensor are JSON: a digit's corners are paper."""
+    return data[:1] in (b"{", b"[") and data.rstrip()[-1:] in (b"}", b"]")
 
 
 def is_small(body: bytes, content_type: str) -> bool:
@@ -83,7 +92,7 @@ def is_small(body: bytes, content_type: str) -> bool:
     if body.startswith(PNG):
         width, height = int.from_bytes(body[16:20], "big"), int.from_bytes(body[20:24], "big")
         return width * height <= SMALL_PIXELS and body.rfind(b"IHDR") == 12  # a second one would count instead
-    return body.startswith(NPY) or (content_type.startswith(TENSORS) and not body.startswith(_MAGIC))
+    return body.startswith(NPY) or (content_type.startswith(TENSORS) and not body.startswith(_MAGIC) and not _is_json(body))
 
 
 def _body(request: Request) -> bytes:
@@ -99,6 +108,9 @@ def options(request: Request) -> Options:
     """What the address asks for: ?top=, ?version=, ?label=.  Raises InputError."""
     if not request.query_string:
         return NO_OPTIONS
+    for name in ("top", "version", "label"):
+        if len(request.args.getlist(name)) > 1:
+            raise InputError(f"got {name} more than once; wanted it once")
     top = _number(request.args.get("top"), "top", 1, c.CLASSES)
     version = _number(request.args.get("version"), "version", 1, 2**63 - 1)
     label = request.args.get("label")
@@ -129,6 +141,8 @@ def _multipart(request: Request) -> Submission:
         raise NotAnImage(f"got a form with {_names([*request.files, *request.form])}; wanted a field `image`")
     if files and texts:
         raise InputError("got pictures both as files and as text, whose order a form does not tell; wanted one of them")
+    if all(name in request.files or name in request.form for name in ("image", "images")):
+        raise InputError("got pictures both in `image` and in `images`, whose order a form does not tell; wanted one of them")
     images: list[bytes | InputError] = [file.read() for file in files]
     images += [_decoded(text) for text in texts]
     return _bounded(images, many=len(images) > 1 or "images" in request.files or "images" in request.form)
@@ -137,9 +151,12 @@ def _multipart(request: Request) -> Submission:
 def _json(data: bytes) -> Submission:
     try:
         document = json.loads(data)
-    except (ValueError, RecursionError):
-        raise InputError("the body is not valid JSON") from None
+    except (ValueError, RecursionError) as exc:
+        where = f": {exc.msg} at character {exc.pos}" if isinstance(exc, JSONDecodeError) else ""
+        raise InputError(f"the body is not valid JSON{where}") from None
     if isinstance(document, dict) and "image" in document:
+        if "images" in document:
+            raise InputError("got JSON with both `image` and `images`; wanted one of them")
         return _bounded([_decoded(document["image"])], many=False)
     listed = document.get("images") if isinstance(document, dict) else document
     if not isinstance(listed, list) or not listed:
@@ -160,17 +177,18 @@ def _decoded(value: Any) -> bytes | InputError:
     if not isinstance(value, str):
         return NotAnImage(f"got {_JSON_WORDS.get(type(value), 'something')}; wanted a data URL as text")
     head, comma, body = value.partition(",")
-    if comma and head.startswith("data:"):
+    if comma and head[:5].lower() == "data:":
         if not head.lower().endswith(";base64"):
             return NotAnImage("got a data URL that is not base64; wanted data:image/png;base64,…")
-    elif value.startswith("data:"):
+    elif value[:5].lower() == "data:":
         return BadImage("got a data URL without data")
     else:
         body = value
     if body.lstrip().startswith(("http:", "https:", "file:", "ftp:")):
         return NotAnImage("got the address of an image; addresses are never fetched, send the image itself")
+    packed = "".join(body.split()).rstrip("=")
     try:
-        return base64.b64decode("".join(body.split()), validate=True)
+        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)  # padding is often left out
     except (binascii.Error, ValueError):
         return BadImage("the image's base64 is broken")
 
@@ -199,8 +217,8 @@ def _npy(data: bytes) -> c.Images28:
 
 
 def _limited(images: c.Images28) -> c.Images28:
-    if len(images) > 16 * MAX_ITEMS:
-        raise TooLarge(f"got {len(images)} images in one request; wanted at most {16 * MAX_ITEMS}")
+    if len(images) > MAX_TENSORS:
+        raise TooLarge(f"got {len(images)} images in one request; wanted at most {MAX_TENSORS}")
     return images
 
 

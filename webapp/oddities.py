@@ -16,6 +16,11 @@ FULL_PX = 310
 most 289 and MNIST's 284: nothing legitimate is caught."""
 TOUCHED = 64
 """A pixel at least this dark holds a stroke together."""
+BLOT_PX = 12
+"""A square of ink so wide on a side is a dot.  Filled loops come to 11 in MNIST, thick strokes to 10 in pen digits under the
+thickest brush, a third of the canvas high; a tap on the canvas, or a stroke half as long as it is wide, to 12 and more."""
+DISC_PX = 330
+"""A round dot has fewer inked pixels: a disc in the 20×20 square has up to 324 with hard edges."""
 PIECE_PX = 4
 PIECES = 5
 """Pen digits fall into at most 2 pieces of at least PIECE_PX pixels, MNIST's into 4."""
@@ -24,19 +29,33 @@ PIECES = 5
 class Oddity(Enum):
     """Kind, and the sentence for it."""
 
+    DOT = "That is only a dot. Draw a whole digit."
     SCRIBBLE = "That is more ink than a digit has. Clear the canvas and draw a single digit."
     PIECES = "I see many separate pieces. Draw one digit at a time."
 
 
 def oddity(image: Image28) -> Oddity | None:
-    """Tell a scribble, or many pieces, from a digit.  image: uint8 [28, 28]."""
-    if np.count_nonzero(image >= INKED) > FULL_PX:
+    """Tell a dot, a scribble, or many pieces, from a digit.  image: uint8 [28, 28]."""
+    inked = image >= INKED
+    count = np.count_nonzero(inked)
+    if BLOT_PX**2 <= count <= DISC_PX and _holds_a_square(inked) and _euler(inked) == 1:
+        return Oddity.DOT
+    if count > FULL_PX:
         return Oddity.SCRIBBLE
     ink = image >= TOUCHED
     # Euler's number, pieces less holes, takes microseconds; only a picture with many pieces is looked at closely
     if _euler(ink) >= PIECES - 1 and _pieces(ink) >= PIECES:
         return Oddity.PIECES
     return None
+
+
+def _holds_a_square(ink: NDArray[np.bool_]) -> bool:
+    """Whether there is a square of ink, BLOT_PX on a side: what eroding by 2, 4, 8 and the rest leaves along each axis."""
+    for _ in range(2):
+        for shift in (1, 2, 4, BLOT_PX - 8):
+            ink = ink[shift:] & ink[:-shift]
+        ink = ink.T
+    return bool(ink.any())
 
 
 # What each 2×2 square adds to four times Euler's number, by which of its pixels are inked (1, 2, 4, 8), where pixels touch at

@@ -6,13 +6,15 @@ from typing import Any
 
 import digits
 from digits import contract as c
-from digits import errors
 from digits.settings import WebSettings
 from webapp import problems
-from webapp.inputs import MAX_ITEMS
+from webapp.inputs import MAX_ITEMS, MAX_TENSORS
+from webapp.oddities import Oddity
 
 _IMAGES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif")
-_PREDICT_ERRORS = tuple(kind for kind in problems.TABLE if kind is not errors.DataUnavailable)
+_LATER = (429, 502, 503, 504)
+_REQUEST_ID = {"X-Request-Id": {"description": "the caller's own, or a new one", "schema": {"type": "string"}}}
+_RETRY_AFTER = {"Retry-After": {"description": "seconds to wait, where asking again may help", "schema": {"type": "integer"}}}
 
 
 def document(settings: WebSettings) -> dict[str, Any]:
@@ -34,29 +36,24 @@ def document(settings: WebSettings) -> dict[str, Any]:
 def _predict(settings: WebSettings) -> dict[str, Any]:
     image = {"type": "string", "description": "a data URL, or base64"}
     file = {"type": "string", "format": "binary"}
+    several = {"type": "array", "items": file, "minItems": 1, "maxItems": MAX_ITEMS}
     form = {
         "type": "object",
-        "properties": {"image": file, "images": {"type": "array", "items": file, "minItems": 1, "maxItems": MAX_ITEMS}},
-        "anyOf": [{"required": ["image"]}, {"required": ["images"]}],
+        "properties": {"image": {"oneOf": [file, several]}, "images": several},
+        "oneOf": [{"required": ["image"]}, {"required": ["images"]}],
     }
     one = {"type": "object", "properties": {"image": image}, "required": ["image"]}
     listed = {"description": "like `image`, or an object with one; whatever else is there gets an error in its place"}
     images = {"type": "array", "items": listed, "minItems": 1, "maxItems": MAX_ITEMS}
     many = {"type": "object", "properties": {"images": images}, "required": ["images"]}
     binary: dict[str, Any] = {}
-    by_status: dict[int, set[str]] = {
-        408: {"Request too slow"},
-        414: {"Address too long"},
-        429: {"Too many requests"},
-        431: {"Headers too large"},
-    }
-    for kind in _PREDICT_ERRORS:
-        problem = problems.TABLE[kind]
+    by_status: dict[int, set[str]] = {}
+    for problem in problems.everything():
         by_status.setdefault(problem.status, set()).add(problem.title)
     return {
         "summary": "Read the digit in each picture",
         "description": f"What the bytes are counts more than Content-Type. Bodies are at most {settings.max_body_bytes:,} bytes, "
-        f"pictures at most {settings.max_pixels:,} pixels.",
+        f"pictures at most {settings.max_pixels:,} pixels; tensors are uint8 [N, 28, 28], N at most {MAX_TENSORS:,}.",
         "parameters": [
             _parameter("top", {"type": "integer", "minimum": 1, "maximum": c.CLASSES}, "list so many of the best digits"),
             _parameter("version", {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}, "ask this version of the model"),
@@ -75,7 +72,7 @@ def _predict(settings: WebSettings) -> dict[str, Any]:
         },
         "responses": {
             "200": _json("The answer", {"oneOf": [_ref("Answer"), _ref("Answers")]}),
-            **{str(status): _problem(" · ".join(sorted(titles))) for status, titles in sorted(by_status.items())},
+            **{str(status): _problem(" · ".join(sorted(by_status[status])), status in _LATER) for status in sorted(by_status)},
         },
     }
 
@@ -96,11 +93,12 @@ def _ref(name: str) -> dict[str, Any]:
 
 
 def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+    return {"description": description, "headers": _REQUEST_ID, "content": {"application/json": {"schema": schema}}}
 
 
-def _problem(description: str) -> dict[str, Any]:
-    return {"description": description, "content": {"application/problem+json": {"schema": _ref("Problem")}}}
+def _problem(description: str, later: bool = False) -> dict[str, Any]:
+    headers = {**_REQUEST_ID, **(_RETRY_AFTER if later else {})}
+    return {"description": description, "headers": headers, "content": {"application/problem+json": {"schema": _ref("Problem")}}}
 
 
 def _schemas() -> dict[str, Any]:
@@ -116,7 +114,7 @@ def _schemas() -> dict[str, Any]:
         "sentence": {"type": "string"},
         "image": {"type": "string", "description": "data URL of the 28×28 that the model saw"},
     }
-    optional = {"note": {"enum": ["scribble", "pieces"]}, "top": {"type": "array", "items": ranked}}
+    optional = {"note": {"enum": [odd.name.lower() for odd in Oddity]}, "top": {"type": "array", "items": ranked}}
     common = {
         "model": _object({"name": {"type": "string"}, "version": {"type": "integer"}}),
         "timing_ms": {"type": "object", "additionalProperties": {"type": "number"}},

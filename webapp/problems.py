@@ -36,12 +36,16 @@ TABLE: dict[type[errors.DigitsError], Problem] = {
     errors.NotAnImage: Problem(
         415, "Not an image", "That is not a picture this service can read. Send PNG, JPEG, WebP, BMP or GIF."
     ),
+    errors.EncodedBody: Problem(415, "Encoded body", "The picture came compressed. Send it as it is."),
     errors.BlankCanvas: Problem(422, "Nothing drawn", "There is nothing on the canvas yet. Draw a digit first."),
     errors.TooLarge: Problem(413, "Too large", "The picture is too large."),
     errors.BadTensor: Problem(400, "Wrong tensor", "The tensor has the wrong type, shape or length."),
     errors.ServingError: Problem(502, "Model server error", "The model server gave an error. Please try again.", 1),
     errors.ModelUnavailable: Problem(
         503, "Model unavailable", "The model is not available just now. Please try again in a moment.", 1
+    ),
+    errors.NotAModelServer: Problem(
+        502, "Not a model server", "The model server does not answer as one. Please try again in a moment.", 1
     ),
     errors.ModelNotFound: Problem(404, "No such model", "That version of the model is not being served."),
     errors.DeadlineExceeded: Problem(504, "Too slow", "The answer did not come in time. Please try again.", 1),
@@ -52,6 +56,28 @@ TABLE: dict[type[errors.DigitsError], Problem] = {
     errors.IncompleteVersion: Problem(503, "Model incomplete", "The model that is served is incomplete.", 5),
     errors.DataUnavailable: Problem(500, "Data missing", "Data that should be here is missing."),
 }
+
+AT_THE_DOOR = (
+    Problem(404, "Not Found", "There is no such page."),
+    Problem(405, "Method Not Allowed", "That page takes other methods; Allow says which."),
+    Problem(408, "Request too slow", "The request did not come in whole in time."),
+    Problem(414, "Address too long", "The address is too long."),
+    Problem(429, "Too many requests", "That is too fast. Please wait a moment."),
+    Problem(431, "Headers too large", "The headers are too many or too long."),
+    Problem(501, "Not implemented", "The body is packed in more than chunks."),
+    Problem(505, "HTTP version not supported", "This is neither HTTP/1.1 nor HTTP/1.0."),
+)
+"""What never reaches a view, for those who describe the API; `webapp.incoming` and Flask say it in more detail."""
+
+
+def everything() -> list[Problem]:
+    """All problems, by status."""
+    return sorted({*TABLE.values(), *AT_THE_DOOR}, key=lambda one: (one.status, one.title))
+
+
+def name_of(problem: Problem) -> str:
+    """The end of its type's address."""
+    return problem.title.lower().replace(" ", "-")
 
 
 def problem_for(error: errors.DigitsError) -> Problem:
@@ -65,7 +91,7 @@ def problem_for(error: errors.DigitsError) -> Problem:
 def document(problem: Problem, detail: str, request_id: str) -> dict[str, Any]:
     """The problem document."""
     return {
-        "type": "/problems/" + problem.title.lower().replace(" ", "-"),
+        "type": "/problems/" + name_of(problem),
         "title": problem.title,
         "status": problem.status,
         "detail": printable(detail),
@@ -98,19 +124,22 @@ def response(problem: Problem, detail: str, request_id: str) -> Response:
     made = Response(json.dumps(document(problem, detail, request_id)), problem.status, mimetype=MIMETYPE)
     if problem.retry_after_s is not None:
         made.headers["Retry-After"] = str(problem.retry_after_s)
+    if problem.status == 415:
+        made.headers["Accept-Encoding"] = "identity"  # RFC 9110, 12.5.3
     return made
 
 
 def told(error: BaseException, request_id: str) -> tuple[Problem, str]:
     """The problem for an error, and its detail; one nobody foresaw is logged, and told by id only."""
     if isinstance(error, errors.DigitsError):
-        return problem_for(error), str(error)
+        return problem_for(error), error.outside if isinstance(error, errors.ServingError) else str(error)
     log.error("request %s failed", request_id, exc_info=error)
     return TABLE[errors.DigitsError], UNFORESEEN
 
 
-def respond(problem: Problem, detail: str) -> Response:
-    """The problem as the answer to the present request."""
+def respond(problem: Problem, detail: str, why: str = "") -> Response:
+    """The problem as the answer to the present request.  why: for the log, where that may know more than the caller."""
+    g.why = why or detail
     return response(problem, detail, request_id())
 
 
@@ -119,7 +148,7 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(errors.DigitsError)
     def known(error: errors.DigitsError) -> Response:
-        return respond(problem_for(error), str(error))
+        return respond(*told(error, request_id()), str(error))
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> Response:
@@ -129,9 +158,11 @@ def register(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:
         name, words = error.name, error.description or error.name
-        response = respond(Problem(error.code or 500, name, words), words)
-        if error.code == 405 and getattr(error, "valid_methods", None):
-            response.headers["Allow"] = ", ".join(error.valid_methods)  # type: ignore[attr-defined]
+        detail = f"got {request.method} {request.path[:100]}: {words}"
+        allowed = ", ".join(getattr(error, "valid_methods", None) or ()) if error.code == 405 else ""
+        response = respond(Problem(error.code or 500, name, words), f"{detail} Wanted {allowed}." if allowed else detail)
+        if allowed:
+            response.headers["Allow"] = allowed
         return response
 
     @app.errorhandler(Exception)

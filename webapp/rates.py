@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from webapp.incoming import Refused
+
 MAX_CLIENTS = 10_000
 
 
@@ -17,6 +19,8 @@ class Rates:
         self.limited = per_second > 0
         self.pause_s = max(1, math.ceil(1 / per_second)) if self.limited else 1
         """After so many seconds one more is allowed."""
+        got = f"got more than {per_second:g} requests a second from one address"
+        self.refusal = Refused(429, "Too many requests", got, "rate", "That is too fast. Please wait a moment.")
         self._rate = per_second
         self._buckets: dict[str, tuple[float, float]] = {}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +16,8 @@ import numpy as np
 
 from digits import contract as c
 from digits.client import Prediction
-from digits.errors import BlankCanvas, DeadlineExceeded, DigitsError, InputError
-from digits.images import decode, ink_of
+from digits.errors import BadTensor, BlankCanvas, DeadlineExceeded, DigitsError, InputError
+from digits.images import MIN_CONTRAST, decode, ink_of
 from digits.preprocess import normalise
 from digits.settings import WebSettings
 from webapp import answers, inputs, problems, tracing
@@ -32,19 +32,23 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer as HTTP has it."""
+    """An answer as HTTP has it.  why: what failed, for the log."""
 
     status: int
     mimetype: str
     body: str
     retry_after_s: int | None = None
+    why: str = ""
 
 
 def refusal(error: BaseException, request_id: str) -> Reply:
     """The problem for an error."""
     problem, detail = problems.told(error, request_id)
     body = json.dumps(problems.document(problem, detail, request_id))
-    return Reply(problem.status, problems.MIMETYPE, body, problem.retry_after_s)
+    return Reply(problem.status, problems.MIMETYPE, body, problem.retry_after_s, problems.printable(str(error)))
+
+
+Asked = tuple[inputs.Submission, inputs.Options]
 
 
 class Clock:
@@ -75,25 +79,28 @@ class Reader:
         self.settings, self.backend, self.metrics, self.records = settings, backend, metrics, records
         self.tracer = tracing.tracer()
 
-    def begin(
-        self, submission: inputs.Submission, options: inputs.Options, arrived: float, request_id: str, trace: tracing.Headers
-    ) -> Reading:  # fmt: skip
+    def begin(self, asked: Callable[[], Asked], arrived: float, request_id: str, trace: tracing.Headers) -> Reading:
         """Preprocess a request's images and ask the model server.
 
-        arrived: on time.monotonic's clock.  Raises a DigitsError where there is nothing to ask, or nobody.
+        asked: finds out what was sent; arrived: on time.monotonic's clock.  Raises a DigitsError where there is nothing to ask,
+        or nobody.
         """
         span = self.tracer.begin(trace, arrived, request_id)
         try:
+            submission, options = asked()
             return Reading(self, submission, options, arrived, request_id, span)
         except Exception as exc:
             if span is not None:
                 span.end(problems.problem_for(exc).status if isinstance(exc, DigitsError) else 500, {})
             raise
 
-    def refused(self, error: BaseException, arrived: float, request_id: str) -> Reply:
+    def refused(self, error: BaseException, arrived: float, request_id: str, sent: tracing.Headers) -> Reply:
         """Answer a request of which nothing could be begun, count and log it."""
         reply = refusal(error, request_id)
-        self.note(reply.status, arrived, request_id, {})
+        facts, trace = {"why": reply.why}, tracing.accepted(sent.traceparent)
+        if trace is not None:
+            facts["trace_id"] = trace.trace_id
+        self.note(reply.status, arrived, request_id, facts)
         return reply
 
     def note(self, status: int, arrived: float, request_id: str, facts: Mapping[str, Any]) -> None:
@@ -134,7 +141,7 @@ class Reading:
     def _prepare(self, submission: inputs.Submission) -> list[c.Image28 | DigitsError]:
         """Every image as 28×28, or its own failure."""
         if submission.tensor is not None:
-            return [one if one.any() else BlankCanvas("the image is blank: every pixel is paper") for one in submission.tensor]
+            return [_checked(one) for one in submission.tensor]
         out: list[c.Image28 | DigitsError] = []
         for data in submission.images:
             if time.monotonic() > self.deadline:
@@ -157,6 +164,7 @@ class Reading:
             reply = Reply(200, JSON, json.dumps(self._body(None if self.future is None else self.future.result())))
         except Exception as exc:
             reply = refusal(exc, self._request_id)
+            self._facts["why"] = reply.why
         self._reader.note(reply.status, self._arrived, self._request_id, self._facts)
         if self._span is not None:
             self._span.end(reply.status, self._facts)
@@ -173,6 +181,9 @@ class Reading:
             metrics.answered(prediction.version, self._options.key[1] or "", len(prediction.probabilities))
             self._facts["version"] = prediction.version
         metrics.stages(self._clock.ms)
+        failed = sum(isinstance(one, DigitsError) for one in self._prepared)
+        if failed:
+            self._facts["failed"] = failed
         self._facts["timing_ms"] = timing
         if self._many:
             return {"results": results, **common}
@@ -196,3 +207,13 @@ class Reading:
             results.append(made)
             at += 1
         return results
+
+
+def _checked(image: c.Image28) -> c.Image28 | DigitsError:
+    """A tensor's image, if it is one: preprocessing makes the darkest ink 255."""
+    darkest = int(image.max())
+    if not darkest:
+        return BlankCanvas("the image is blank: every pixel is paper")
+    if darkest < MIN_CONTRAST:
+        return BadTensor(f"got grey levels up to {darkest}; wanted 0 for paper to 255 for ink")
+    return image

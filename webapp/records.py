@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Flask, Response, g, request
 
-from webapp import problems
+from webapp import problems, tracing
 from webapp.metrics import Metrics
 
 ARRIVED = "digits.arrived"
@@ -73,7 +73,15 @@ def register(app: Flask) -> None:
             began = request.environ.get(ARRIVED)
             seconds = 0.0 if began is None else time.monotonic() - began
             endpoint = request.endpoint or "none"
-            log.answered(request.method, request.path, endpoint, response.status_code, seconds, problems.request_id(), {})
+            facts = _failure() if response.status_code >= 400 else {}
+            log.answered(request.method, request.path, endpoint, response.status_code, seconds, problems.request_id(), facts)
             if ARRIVED not in request.environ:  # another server than our worker: nobody else flushes
                 log.flush()
         return response
+
+
+def _failure() -> dict[str, str]:
+    """Why the present request failed, and the caller's trace."""
+    facts = {"why": problems.printable(g.why)} if "why" in g else {}
+    trace = tracing.accepted(request.headers.get("traceparent"))
+    return facts if trace is None else {**facts, "trace_id": trace.trace_id}
