@@ -80,7 +80,7 @@ class Classification:
     def result(self, outputs: dict[str, Tensor], examples: int) -> Any:
         """Rows of (label, score): one row per example, one pair per column.  Raises Status."""
         classes = outputs[self.classes] if self.classes else None
-        scores = outputs[self.scores] if self.scores else None
+        scores = outputs[self.scores] if self.scores and self.scores != self.classes else None  # as upstream's `else if`
         for tensor, name, dtype in ((classes, "classes", STRING), (scores, "scores", FLOAT)):
             if tensor is None:
                 continue

@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2
 from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from digits import wire
 from serving import messages
@@ -26,10 +27,10 @@ Inference = Callable[[Any, float | None, Callable[[Any], None]], None]
 def handlers(core: Core, info: ModelInfo, configuration: Configuration, health: bool) -> dict[str, Handler]:
     """Every method the port answers."""
     table = {
-        PREDICTION + "Predict": _inference(core.predict, messages.PredictRequest),
-        PREDICTION + "Classify": _inference(core.classify, messages.ClassificationRequest),
-        PREDICTION + "Regress": _inference(core.regress, messages.RegressionRequest),
-        PREDICTION + "MultiInference": _inference(core.multi_inference, messages.MultiInferenceRequest),
+        PREDICTION + "Predict": _inference(core.predict, read_predict),
+        PREDICTION + "Classify": _inference(core.classify, messages.ClassificationRequest.FromString),
+        PREDICTION + "Regress": _inference(core.regress, messages.RegressionRequest.FromString),
+        PREDICTION + "MultiInference": _inference(core.multi_inference, messages.MultiInferenceRequest.FromString),
         PREDICTION + "GetModelMetadata": _question(info.metadata, wire.GetModelMetadataRequest),
         MODEL + "GetModelStatus": _question(info.status, wire.GetModelStatusRequest),
         MODEL + "HandleReloadConfigRequest": _question(configuration.reload, messages.ReloadConfigRequest),
@@ -39,10 +40,30 @@ def handlers(core: Core, info: ModelInfo, configuration: Configuration, health: 
     return table
 
 
-def _inference(method: Inference, request_class: Any) -> Handler:
+def read_predict(data: bytes) -> Any:
+    """A PredictRequest's bytes → digits.fast.PredictRequest.  Raises DecodeError for whatever is no PredictRequest.
+
+    The fast form takes what it does not know as it comes.  Where there is such, the whole message is read as what it is, and
+    written anew: checked, and in one order.
+    """
+    request = messages.PredictRequest.FromString(data)
+    if any(_doubtful(tensor) for tensor in request.inputs.values()):
+        return messages.PredictRequest.FromString(wire.PredictRequest.FromString(data).SerializeToString())
+    return request
+
+
+def _doubtful(tensor: Any) -> bool:
+    return (
+        any(len(chunk) % 4 for chunk in tensor.float_val)
+        or any(len(chunk) % 8 for chunk in tensor.double_val)
+        or len(UnknownFieldSet(tensor)) > 0
+    )
+
+
+def _inference(method: Inference, read: Callable[[bytes], Any]) -> Handler:
     def handle(call: Call, data: bytes) -> None:
         try:
-            request = request_class.FromString(data)
+            request = read(data)
         except DecodeError:
             call.refuse(UNDECODABLE)
             return

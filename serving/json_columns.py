@@ -10,9 +10,9 @@ import numpy as np
 
 from serving.json_values import INTEGER_RANGES, REALS, converter
 from serving.json_writer import dump
-from serving.status import Code, Status, invalid
+from serving.status import invalid
 from serving.tensor_wire import MAX_DIMENSIONS
-from serving.tensors import BOOL, KINDS, NUMPY_DIMENSIONS, STRING, Kind, Tensor
+from serving.tensors import BOOL, HANDLES, KINDS, NO_HANDLE, NUMPY_DIMENSIONS, STRING, Kind, Tensor, handle, type_name
 
 
 class Column:
@@ -20,7 +20,7 @@ class Column:
 
     def __init__(self, info: Any) -> None:
         self.kind: Kind | None = KINDS.get(info.dtype)
-        self._type = self.kind.name if self.kind else str(info.dtype)
+        self._dtype, self._type = info.dtype, type_name(info.dtype)
         self._convert = converter(self._type)
         self.values: list[Any] = []
 
@@ -63,7 +63,10 @@ class Column:
         """Everything gathered, in the given shape; what a repeated key brought beyond it is dropped."""
         if len(shape) > MAX_DIMENSIONS:
             raise invalid(f"tensor parsing error: {alias}")
-        assert self.kind is not None
+        if self.kind is None:
+            if self._dtype not in HANDLES:
+                raise invalid(f"tensor parsing error: {alias}")
+            return handle(self._dtype, NO_HANDLE, shape)
         del self.values[math.prod(shape) :]
         if self.kind.number == STRING:
             array: Any = np.empty(len(self.values), object)
@@ -88,8 +91,6 @@ def dense(alias: str, info: Any, value: Any) -> Tensor:
         return fast
     shape = column.shape_of(value)
     column.fill(value, shape)
-    if column.kind is None:
-        raise Status(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {dump(value)} to type: {info.dtype}")
     return column.tensor(alias, shape)
 
 

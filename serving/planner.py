@@ -43,6 +43,8 @@ class Planner:
         name = request.model_spec.signature_name or predict.DEFAULT_SIGNATURE
         signature = predict.signature_of(servable, name, self.check_methods)
         call = predict.plan(signature, request.inputs, request.output_filter)
+        if not servable.runner.batches:
+            predict.refuse_handles(call.feeds, call.types)
 
         def answer(tensors: list[Tensor]) -> Any:
             response = messages.PredictResponse()

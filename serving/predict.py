@@ -9,7 +9,7 @@ from typing import Any
 from serving import messages, tensor_wire
 from serving.servable import Servable
 from serving.status import Code, Status, invalid
-from serving.tensors import RESOURCE, VARIANT, Tensor, constant_name
+from serving.tensors import RESOURCE, VARIANT, Tensor, type_name
 
 DEFAULT_SIGNATURE = "serving_default"
 PREDICT_METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
@@ -18,7 +18,6 @@ RESOURCE_REFUSED = (
     "currently allowed. Please file an issue at https://github.com/tensorflow/tensorflow/issues/new, ideally with a short code "
     "snippet that leads to this error message."
 )
-NO_HANDLE = "0(name:  type: )"
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,8 @@ class Call:
     feeds: dict[str, Tensor]
     aliases: list[str]
     fetches: list[str]
+    types: dict[str, int]
+    """The dtypes of what may be fed."""
 
 
 def signature_of(servable: Servable, name: str, check_method: bool) -> Any:
@@ -53,16 +54,16 @@ def plan(signature: Any, inputs: Mapping[str, Any], output_filter: Collection[st
     """Check a gRPC request's inputs (digits.fast.Tensor by alias) against the signature."""
     wanted, defaults = signature.inputs, signature.defaults
     _check_sizes(signature, inputs)
-    feeds: dict[str, Tensor] = {}
     used = []
+    tensors: dict[str, Tensor] = {}
     for alias in sorted(wanted):
-        feed = wanted[alias].name
         if alias in inputs:
             used.append(alias)
-            feeds[feed] = _tensor(alias, inputs[alias])
+            tensors[alias] = _tensor(alias, inputs[alias])
         elif alias in defaults:
-            feeds[feed] = _tensor(alias, _fast(defaults[alias]))
+            tensors[alias] = _tensor(alias, _fast(defaults[alias]))
         else:
+            feed = wanted[alias].name
             raise invalid(
                 f"Signature input alias: {alias}(feed name: {feed}) not found in request and no default value provided. "
                 f"Inputs expected to be in the request {{{','.join(sorted(inputs))}}}, or default input alias set: "
@@ -71,25 +72,33 @@ def plan(signature: Any, inputs: Mapping[str, Any], output_filter: Collection[st
     if len(used) != len(inputs):
         sent = ",".join(sorted(inputs))
         raise invalid(f"Inputs contains invalid name. Used request inputs: {','.join(used)}, request input: {sent}")
-    call = Call(feeds, *_fetches(signature, output_filter))
-    _refuse_handles(feeds, {info.name: info.dtype for info in wanted.values()})
-    return call
+    return _call(signature, tensors, output_filter)
 
 
-def _refuse_handles(feeds: Mapping[str, Tensor], wanted: Mapping[str, int]) -> None:
-    """Refuse resources and variants as the session does, which has no way to be given one here."""
+def _call(signature: Any, tensors: Mapping[str, Tensor], output_filter: Collection[str]) -> Call:
+    aliases, fetches = _fetches(signature, output_filter)
+    feeds: dict[str, Tensor] = {}
+    for alias, tensor in tensors.items():
+        feed = signature.inputs[alias].name
+        if feed in feeds:
+            raise invalid(f'Endpoint "{feed}" fed more than once.')
+        feeds[feed] = tensor
+    return Call(feeds, aliases, fetches, {info.name: info.dtype for info in signature.inputs.values()})
+
+
+def refuse_handles(feeds: Mapping[str, Tensor], wanted: Mapping[str, int]) -> None:
+    """Refuse resources and variants as the session does, which has no way to be given one here.
+
+    wanted: the dtypes of the signature's inputs by the tensor that they feed.
+    """
     for tensor in feeds.values():
         if tensor.dtype == RESOURCE:
-            raise invalid(RESOURCE_REFUSED.format(tensor.array[0] if len(tensor.array) else NO_HANDLE))
+            raise invalid(RESOURCE_REFUSED.format(tensor.array.item()))
     if all(tensor.dtype != VARIANT for tensor in feeds.values()):
         return
     for at, name in enumerate(sorted(feeds)):  # the session's order; the first that does not fit is told
         if feeds[name].dtype != wanted[name]:
-            raise invalid(f"Expects arg[{at}] to be {_type(wanted[name])} but {_type(feeds[name].dtype)} is provided")
-
-
-def _type(dtype: int) -> str:
-    return constant_name(dtype).removeprefix("DT_").lower()
+            raise invalid(f"Expects arg[{at}] to be {type_name(wanted[name])} but {type_name(feeds[name].dtype)} is provided")
 
 
 def _check_sizes(signature: Any, inputs: Mapping[str, Any]) -> None:
@@ -138,5 +147,4 @@ def _fetches(signature: Any, output_filter: Collection[str]) -> tuple[list[str],
 def plan_tensors(signature: Any, tensors: Mapping[str, Tensor]) -> Call:
     """A REST request's tensors, already checked by alias; REST knows no output_filter."""
     _check_sizes(signature, tensors)
-    feeds = {signature.inputs[alias].name: tensor for alias, tensor in tensors.items()}
-    return Call(feeds, *_fetches(signature, ()))
+    return _call(signature, tensors, ())

@@ -16,7 +16,7 @@ from serving.engine import LoadedModel
 from serving.metrics import Metrics
 from serving.servable import Done, Result
 from serving.status import Code, Status, invalid
-from serving.tensors import Tensor
+from serving.tensors import HANDLES, Tensor
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,8 @@ class Slots:
 class DirectRunner:
     """Runs each request alone."""
 
+    batches = False
+
     def __init__(self, model: LoadedModel, slots: Slots) -> None:
         self._model, self._slots = model, slots
 
@@ -80,6 +82,8 @@ class DirectRunner:
 class BatchingRunner:
     """Runs a model's requests in batches (servable.Runner)."""
 
+    batches = True
+
     def __init__(self, model: LoadedModel, options: BatchingOptions, pool: BatchPool, slots: Slots, metrics: Metrics) -> None:
         self._model, self._options, self._pool, self._metrics = model, options, pool, metrics
         self._queues: dict[tuple[frozenset[str], frozenset[str]], BatchQueue] = {}
@@ -99,6 +103,8 @@ class BatchingRunner:
         rows = sizes.pop()
         if rows > self._options.max_batch_size:
             raise invalid(f"Task size {rows} is larger than maximum input batch size {self._options.max_batch_size}")
+        if any(tensor.dtype in HANDLES for tensor in feeds.values()):
+            raise Status(Code.INTERNAL, "Tensor concat operation failed: INTERNAL: Unexpected data type")
         if any(tensor.deep for tensor in feeds.values()):  # past what numpy can shape: alone
             self._alone.run(feeds, fetches, deadline, done)
             return

@@ -15,7 +15,12 @@ Done = Callable[[Result], None]
 
 
 class Runner(Protocol):
-    """Runs a signature, now or in a batch with others, and calls `done` exactly once."""
+    """Runs a signature, now or in a batch with others, and calls `done` exactly once.
+
+    batches: whether requests are joined.
+    """
+
+    batches: bool
 
     def run(self, feeds: Mapping[str, Tensor], fetches: Sequence[str], deadline: float | None, done: Done) -> None:
         """deadline: on time.monotonic's clock."""

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from digits import wire
 from serving import messages
 from serving.status import Code, Status
-from serving.tensors import BOOL, FLOAT, KINDS, RESOURCE, STRING, VARIANT, Array, Kind, Tensor
+from serving.tensors import BOOL, FLOAT, KINDS, NO_HANDLE, RESOURCE, STRING, VARIANT, Array, Kind, Tensor, handle
 
 MAX_DIMENSIONS = 254
 MAX_EXPANDED_BYTES = 2**31 - 1
@@ -36,7 +36,7 @@ def read(proto: Any) -> Tensor:
     if kind is None:
         if proto.dtype not in (RESOURCE, VARIANT):
             raise Unreadable
-        return Tensor(proto.dtype, _handles(proto, count))
+        return handle(proto.dtype, _handles(proto, count), shape)
     if not count:
         return Tensor.of(kind.number, np.empty(0, kind.storage), shape)
     if proto.tensor_content:
@@ -102,17 +102,17 @@ def _exact(fast: Any) -> Any:
         raise Status(Code.INTERNAL, "") from None  # as for any bytes that are not the message
 
 
-def _handles(fast: Any, count: int) -> Array:
-    """What error texts say of a resource: bytes; nothing of a variant, which must be an empty one to be read at all."""
+def _handles(fast: Any, count: int) -> str:
+    """What error texts say of a resource; of a variant nothing, which must be an empty one to be read at all."""
     if fast.tensor_content and count:
         if fast.tensor_content != bytes(count):  # as many lengths of 0
             raise Unreadable
-        return np.empty(0, object)
+        return NO_HANDLE
     exact = _exact(fast)
     if any(one.type_name or one.metadata or one.tensors for one in exact.variant_val[:count]):
         raise Unreadable
-    named = [f"{one.hash_code}(name: {one.name} type: {one.maybe_type_name})" for one in exact.resource_handle_val[:count]]
-    return np.array(named, object)
+    named = (f"{one.hash_code}(name: {one.name} type: {one.maybe_type_name})" for one in exact.resource_handle_val[:count])
+    return next(named, NO_HANDLE)
 
 
 def _from_values(kind: Kind, fast: Any, count: int) -> Array:

@@ -18,7 +18,7 @@ from serving import tensorflow_c as c
 from serving.engine import EngineOptions, LoadedModel
 from serving.status import Code, Status, invalid
 from serving.tensorflow_loops import looping_functions, loops
-from serving.tensors import KINDS, STRING, Tensor
+from serving.tensors import HANDLES, KINDS, STRING, Tensor
 
 VARIABLE_OPERATIONS = (b"VarHandleOp", b"VariableV2", b"Variable")
 MetaGraphDef = wire.message("tensorflow.MetaGraphDef")
@@ -227,6 +227,10 @@ class TensorFlowModel:
                 lib.TF_StringCopy(first + at * c.STRING_BYTES, value, len(value))
             strings.append((first, array.size))
             return int(handle)
+        if tensor.dtype in HANDLES:
+            if math.prod(tensor.dims):
+                raise Status(Code.UNIMPLEMENTED, f"a tensor of dtype {tensor.dtype} cannot be fed")
+            return int(lib.TF_AllocateTensor(tensor.dtype, shape, rank, 0))
         array = np.asarray(array, order="C")
         handle = lib.TF_AllocateTensor(tensor.dtype, shape, rank, array.nbytes)
         if array.nbytes:

@@ -97,6 +97,23 @@ DOUBLE = DataType["DT_DOUBLE"].number
 BOOL = DataType["DT_BOOL"].number
 RESOURCE = DataType["DT_RESOURCE"].number
 VARIANT = DataType["DT_VARIANT"].number
+HANDLES = (RESOURCE, VARIANT)
+"""Dtypes whose values live in a session: no request can bring one."""
+NO_HANDLE = "0(name:  type: )"
+
+
+def handle(dtype: int, name: str, shape: tuple[int, ...]) -> Tensor:
+    """A tensor of one of the HANDLES.  name: how error texts tell a resource."""
+    return Tensor(dtype, np.array(name, object), shape)
+
+
+def type_name(dtype: int) -> str:
+    """TensorFlow's DataTypeString: float for 1, INVALID for 0, float_ref for 101."""
+    constant = constant_name(dtype)
+    if not constant.startswith("DT_"):
+        return f"unknown dtype enum ({dtype})"
+    name = constant.removeprefix("DT_")
+    return name if name == "INVALID" else name.lower()
 
 
 def constant_name(dtype: int) -> str:

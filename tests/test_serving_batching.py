@@ -18,7 +18,7 @@ from serving.metrics import Metrics
 from serving.runners import BatchingRunner, Slots
 from serving.servable import Done, Result
 from serving.status import Code, Status
-from serving.tensors import FLOAT, Tensor
+from serving.tensors import FLOAT, NO_HANDLE, RESOURCE, VARIANT, Tensor, handle
 
 
 class Model:
@@ -58,6 +58,22 @@ def test_a_split_request_whose_parts_differ_in_shape_is_answered() -> None:
     made.run(feed(2, 2, 2, 2), ["y"], None, results.append)
     assert isinstance(results[1], list)
     assert results[1][0].array.shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "code", "text"),
+    [
+        ((), Code.INVALID_ARGUMENT, "Batching Run() input tensors must have at least one dimension"),
+        ((9,), Code.INVALID_ARGUMENT, "Task size 9 is larger than maximum input batch size 4"),
+        ((1,), Code.INTERNAL, "Tensor concat operation failed: INTERNAL: Unexpected data type"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [RESOURCE, VARIANT])
+def test_what_lives_in_a_session_cannot_be_joined(dtype: int, shape: tuple[int, ...], code: Code, text: str) -> None:
+    made = runner(Model(np.copy), max_batch_size=4)
+    with pytest.raises(Status) as refused:
+        made.run({"x": handle(dtype, NO_HANDLE, shape)}, ["y"], None, lambda _: None)
+    assert (refused.value.code, refused.value.text) == (code, text)
 
 
 @pytest.mark.parametrize("others", [0, 2])

@@ -163,3 +163,22 @@ def test_an_offer_of_another_protocol_is_passed_over(target: Any) -> None:
     headers = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMAAABkAAQCAAAAAAIAAAAA"}
     status, raw, _ = target.rest("POST", TYPES, b'{"instances": [1]}', headers)  # what curl --http2 sends
     assert (status, json.loads(raw)) == (200, {"predictions": [1.0]})
+
+
+@pytest.mark.parametrize(
+    ("signature", "given", "status", "text"),
+    [
+        ("variant", '"inputs": [1.0]', 501, "Conversion of JSON Value: 1.0 to type: variant"),
+        ("variant", '"instances": [{"b64": "YQ=="}]', 400, "is not of expected type: variant"),
+        ("ragged", '"inputs": [1.0]', 501, "Conversion of JSON Value: 1.0 to type: INVALID"),
+        ("ragged", '"inputs": []', 400, "tensor parsing error: x"),
+    ],
+)
+def test_dtypes_that_json_cannot_bring_are_named(target: Any, signature: str, given: str, status: int, text: str) -> None:
+    got, body, _ = target.rest("POST", TYPES, f'{{"signature_name": "{signature}", {given}}}')
+    assert (got, text in json.loads(body)["error"]) == (status, True), body
+
+
+def test_an_empty_list_is_an_empty_variant(target: Any) -> None:
+    got, body, _ = target.rest("POST", TYPES, '{"signature_name": "variant", "inputs": []}')
+    assert (got, json.loads(body)) == (200, {"outputs": 1.0}), body

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -190,6 +191,42 @@ def test_dimensions_count_even_where_the_rank_is_said_to_be_unknown(target: Any)
     tensor = floats([1.0, 2.0])
     tensor.tensor_shape.unknown_rank = True
     assert list(target.call("Predict", ask("types", "id_float", x=tensor)).outputs["y"].float_val) == [1.0, 2.0]
+
+
+MALFORMED = {
+    "a truncated int_val": b"\x3a\x01\x80",
+    "a double_val of four bytes": b"\x32\x04\x00\x00\x00\x00",
+    "a float_val of three bytes": b"\x2a\x03\x00\x00\x00",
+    "a truncated resource_handle_val": b"\x72\x02\x12\x05",
+}
+
+
+@pytest.mark.parametrize("what", MALFORMED)
+@pytest.mark.parametrize("model", ["types", "nobody"])
+def test_bytes_that_are_no_message_are_refused_before_anything_is_looked_up(target: Any, model: str, what: str) -> None:
+    tensor = floats([1.0]).SerializeToString() + MALFORMED[what]
+    entry = b"\x0a\x01x\x12" + bytes([len(tensor)]) + tensor
+    data = ask(model, "id_float").SerializeToString() + b"\x12" + bytes([len(entry)]) + entry
+    call = target.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    with pytest.raises(grpc.RpcError) as caught:
+        call(data, timeout=20)
+    assert (caught.value.code().name, caught.value.details()) == ("INTERNAL", "")
+
+
+def test_numbers_packed_and_not_keep_their_order(target: Any) -> None:
+    one, two, three = (np.float32(n).tobytes() for n in (1, 2, 3))
+    tensor = tensor_pb2.TensorProto(dtype=1, tensor_shape=tf.TensorShape([3]).as_proto()).SerializeToString()
+    tensor += b"\x2d" + one + b"\x2a\x04" + two + b"\x2d" + three
+    entry = b"\x0a\x01x\x12" + bytes([len(tensor)]) + tensor
+    data = ask("types", "id_float").SerializeToString() + b"\x12" + bytes([len(entry)]) + entry
+    call = target.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    answered = predict_pb2.PredictResponse.FromString(call(data, timeout=20))
+    assert list(answered.outputs["y"].float_val) == [1.0, 2.0, 3.0]
+
+
+def test_two_inputs_that_name_one_tensor_cannot_both_be_fed(target: Any) -> None:
+    expected = ("INVALID_ARGUMENT", 'Endpoint "a:0" fed more than once.')
+    assert target.refusal("Predict", ask("types", "twice", a=1.0, b=2.0)) == expected
 
 
 def test_a_variant_is_another_dtype_and_a_resource_is_refused(target: Any) -> None:

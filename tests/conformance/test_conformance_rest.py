@@ -186,3 +186,14 @@ def test_gzip_is_one_member_and_nothing_after_it(target: Any) -> None:
     for body in (whole + b"x", whole + whole):
         status, answer, _ = target.rest("POST", "/v1/models/shift:predict", body, {"Content-Encoding": "gzip"})
         assert (status, json.loads(answer)["error"]) == (400, "JSON Parse error: The document is empty")
+
+
+def test_metadata_tells_what_a_composite_tensor_is(target: Any) -> None:
+    status, body, _ = target.rest("GET", "/v1/models/types/metadata")
+    assert status == 200
+    signatures = json.loads(body)["metadata"]["signature_def"]["signature_def"]
+    spec = signatures["ragged"]["inputs"]["x"]["composite_tensor"]["type_spec"]
+    assert spec["type_spec_class"] == "RAGGED_TENSOR_SPEC"
+    assert spec["type_spec_class_name"] == "RaggedTensorSpec"
+    assert spec["num_flat_components"] == 2
+    assert "tuple_value" in spec["type_state"]
