@@ -46,6 +46,11 @@ def load(path: Path) -> PenDigits:
     if not (len(labels) == len(per_digit) and per_digit.sum() == len(per_stroke) and per_stroke.sum() == len(points)):
         counts = f"{len(labels)} labels, {len(per_digit)} digits of {per_digit.sum()} strokes, {len(per_stroke)} strokes of "
         raise DataUnavailable(f"{path} is not whole: {counts}{per_stroke.sum()} points, {len(points)} points")
+    shaped = labels.ndim == 1 and points.ndim == 2 and points.shape[1] == 2 and len(labels) > 0
+    typed = labels.dtype.kind in "iu" and points.dtype.kind in "iuf"
+    if not (shaped and typed and np.isfinite(points).all() and np.isin(labels, range(10)).all()):
+        got = f"labels {labels.dtype} {list(labels.shape)}, points {points.dtype} {list(points.shape)}"
+        raise DataUnavailable(f"{path}: got {got}; wanted labels of 0 to 9, whole [N], and finite points [M, 2]")
     points = points.astype(np.float32) * np.array([1, -1], np.float32)
     pieces = np.split(points, np.cumsum(per_stroke.astype(np.int64))[:-1])
     strokes, at = [], 0

@@ -84,7 +84,7 @@ def _export(options: argparse.Namespace) -> int:
             c.CARD_TOPIC: json.dumps(data, indent=1, ensure_ascii=False),
             c.MODEL_CARD_TOPIC: cards.model_card(data),
         }
-        print(f"writing {base_path}/{publish.next_version(base_path)}")
+        print(f"{'trying' if options.dry_run else 'writing'} {base_path}/{publish.next_version(base_path)}")
         try:
             signatures.save(signatures.Module(network, texts), folder)
             (folder / EXTRA).mkdir(exist_ok=True)
@@ -95,13 +95,13 @@ def _export(options: argparse.Namespace) -> int:
             raise publish.CannotPublish(f"{folder.parent} cannot be written to: {exc.message}; nothing was published") from exc
 
         wanted = _keras_probabilities(model, seen[:PROOF_IMAGES], mean, deviation, temperature)
-        with tempfile.TemporaryDirectory() as scratch:
-            answers = fresh_answers(folder, seen[:PROOF_IMAGES], drawings, seen, Path(scratch))
+        with _scratch() as scratch:
+            answers = fresh_answers(folder, seen[:PROOF_IMAGES], drawings, seen, scratch)
             findings = [*examine(answers, wanted, seen, golden), _not_worse(data, base_path, options.force)]
             if not options.no_timing:
                 from export.timing import compare
 
-                print(compare(model, folder, Path(scratch), mean, deviation))
+                print(compare(model, folder, scratch, mean, deviation))
         for finding in findings:
             print(f"{'ok  ' if finding.holds else 'FAIL'} {finding.what}: {finding.figure}")
         if not all(finding.holds for finding in findings):
@@ -143,9 +143,13 @@ def _trained(path: Path, force: bool) -> tuple[Any, dict[str, Any]]:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A folder that has nothing to do with the base path."""
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
+    """A folder that has nothing to do with the base path.  Raises CannotPublish where it cannot be written to."""
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            yield Path(name)
+    except OSError as exc:
+        where = f"{tempfile.gettempdir()}, where temporary files are written"
+        raise publish.CannotPublish(f"{where}: {exc.strerror or exc}; nothing was published") from exc
 
 
 def _drawings(path: Path | None) -> list[bytes]:
@@ -191,12 +195,16 @@ def _not_worse(card: dict[str, Any], base_path: Path, force: bool) -> Finding:
     what = "not worse than the current version"
     for number, path in reversed(publish.versions(base_path).items()):
         try:
-            old = read_card(path)["figures"]
+            whole = read_card(path)
+            old = whole["figures"]
             compared = [("held-out digits", card["figures"]["held_out"], float(old["held_out"]), MARGIN)]
             drawn, before = card["figures"].get("drawings", {}), old.get("drawings", {})
+            known = [one.get("drawings_sha256") for one in (card, whole)]  # cards before this was kept say nothing
+            same = None in known or known[0] == known[1]
             compared += [
-                (f"drawings, {name}", drawn[name], float(before[name]), DRAWN_MARGIN) for name in drawn if name in before
+                (f"drawings, {name}", drawn[name], float(before[name]), DRAWN_MARGIN) for name in drawn if same and name in before
             ]
+            left = "" if not before or (drawn and same) else f"; its drawings were {'others' if drawn else 'not measured on'}"
         except (DigitsError, KeyError, TypeError, ValueError) as exc:
             print(f"version {number} is passed over: {exc!r}")
             continue
@@ -204,7 +212,7 @@ def _not_worse(card: dict[str, Any], base_path: Path, force: bool) -> Finding:
         figure = f"against version {number}: " + "; ".join(
             f"{name} {100 * new:.2f} % for {100 * was:.2f} (margin {100 * margin:.1f})" for name, new, was, margin in compared
         )
-        return Finding(what, figure + (", forced" if worse and force else ""), force or not worse)
+        return Finding(what, figure + left + (", forced" if worse and force else ""), force or not worse)
     return Finding(what, "there is none", True)
 
 

@@ -10,6 +10,10 @@ from digits import __version__
 from digits import contract as c
 from digits.provenance import git_commit
 
+PEN = """The pen digits below trained nothing: strokes that people wrote on a tablet, under a brush (E. Alpaydin, F. Alimoglu,
+"Pen-Based Recognition of Handwritten Digits", UCI, CC BY 4.0). Which skeletons there are was chosen by looking at misread ones.
+"""
+
 
 def card(report: dict[str, Any], signatures: dict[str, Any]) -> dict[str, Any]:
     """digits.json: fingerprint, figures, where the weights came from.
@@ -31,6 +35,7 @@ def card(report: dict[str, Any], signatures: dict[str, Any]) -> dict[str, Any]:
         "threshold": report["threshold"],
         "temperature": report["temperature"],
         "data_sha256": report["data_sha256"],
+        "drawings_sha256": report.get("drawings_sha256"),
         "training": {
             key: report[key] for key in ("recipe", "seed", "teachers", "epochs_run", "versions", "git_commit") if key in report
         },
@@ -63,6 +68,7 @@ MNIST's 60,000 training digits (55,000 to learn from, 5,000 to decide by), the s
 drawings generated from stroke skeletons of hands that MNIST lacks (a 1 with a flag, a barred 7, an open 4, a curled 9).{taught}
 SHA-256 of the MNIST arrays: `{card["data_sha256"]}`.
 
+{PEN if drawn else ""}
 ## Figures
 | measured on | right |
 |---|---|

@@ -20,16 +20,27 @@ class CannotPublish(ArtifactError):
     """The base path cannot take another version."""
 
 
+MAX_VERSION = 2**63 - 1
+"""A model server's versions are int64."""
+
+
 def versions(base_path: Path) -> dict[int, Path]:
     """Published versions by number, ascending."""
-    found = {int(child.name): child for child in base_path.iterdir() if child.name.isdecimal() and child.is_dir()}
-    return dict(sorted(found.items()))
+    return dict(sorted((number, child) for number, child in _numbered(base_path) if child.is_dir()))
 
 
 def next_version(base_path: Path) -> int:
-    """One more than the highest number ever seen there; numbers only grow."""
-    found = [int(child.name) for child in base_path.iterdir() if child.name.isdecimal()]
-    return max(found, default=0) + 1
+    """One more than the highest number ever seen there; numbers only grow.  Raises CannotPublish after the last."""
+    highest = max((number for number, _ in _numbered(base_path)), default=0)
+    if highest == MAX_VERSION:
+        raise CannotPublish(f"{base_path} holds {highest}, the highest number that a version can have")
+    return highest + 1
+
+
+def _numbered(base_path: Path) -> list[tuple[int, Path]]:
+    """Whatever has a version's name."""
+    named = [child for child in base_path.iterdir() if child.name.isdecimal() and child.name.isascii()]
+    return [(int(child.name), child) for child in named if int(child.name) <= MAX_VERSION]
 
 
 @contextmanager

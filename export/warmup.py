@@ -11,8 +11,8 @@ from digits import contract as c
 from digits import tensor, wire
 from digits.artifact import WARMUP
 
-BATCHES = (1, 2, 4, 8, 16, 32)
-"""The sizes that batching makes; each has kernels of its own to be chosen."""
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+"""The sizes that batching makes, up to the largest (`serving/batching.config`); each has kernels of its own to be chosen."""
 
 
 def write(version_dir: Path, drawings: list[bytes], images: c.Images28) -> None:

@@ -16,10 +16,13 @@ from tests.conftest import ROOT
 
 
 def test_numbers_only_grow(tmp_path: Path) -> None:
-    for name in ("3", "12", "notes", "007x"):
+    for name in ("3", "12", "notes", "007x", str(2**63), "٣٤"):
         (tmp_path / name).mkdir()
     assert versions(tmp_path) == {3: tmp_path / "3", 12: tmp_path / "12"}
     assert next_version(tmp_path) == 13
+    (tmp_path / str(2**63 - 1)).mkdir()
+    with pytest.raises(CannotPublish, match="the highest number that a version can have"):
+        next_version(tmp_path)
 
 
 def test_a_staged_version_becomes_the_next_number(tmp_path: Path) -> None:

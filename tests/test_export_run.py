@@ -180,6 +180,10 @@ def test_the_newest_readable_version_is_the_measure(tmp_path: Path, capsys: pyte
     assert not found.holds
     assert found.figure.startswith("against version 2: held-out digits")
     assert _not_worse(worse, tmp_path, force=True).figure.endswith(", forced")
+    others = _not_worse(worse | {"drawings_sha256": "of another file"}, tmp_path, force=False)
+    assert others.holds == (card.get("drawings_sha256") is not None), "figures of two files are not compared"
+    bare = _not_worse(card | {"figures": card["figures"] | {"drawings": {}}}, tmp_path, force=False)
+    assert bare.figure.endswith("; its drawings were not measured on")
 
 
 def test_a_model_without_its_report_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
+from digits import drawings  # noqa: E402
 from digits.errors import DataUnavailable  # noqa: E402
 from digits.strokes import synthetic  # noqa: E402
 from training import cache  # noqa: E402
@@ -204,6 +205,32 @@ def test_an_archive_that_is_not_whole_is_refused(changes: dict[str, np.ndarray],
     np.savez(tmp_path / "m.npz", **{"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES, "y_test": LABELS, **changes})
     with pytest.raises(DataUnavailable, match=complaint):
         load(tmp_path / "m.npz")
+
+
+STROKES = np.array([[0, 0], [0, 9], [5, 5], [6, 9]], np.int16)
+
+
+@pytest.mark.parametrize(
+    ("labels", "points"),
+    [
+        ([1, 12], STROKES),
+        ([[1], [2]], STROKES),
+        (["1", "2"], STROKES),
+        ([1.0, 2.0], STROKES),
+        ([1, 2], STROKES * np.nan),
+        ([1, 2], np.zeros((4, 3))),
+        ([], STROKES[:0]),
+    ],
+)
+def test_a_file_of_drawings_is_checked_before_it_is_used(labels: list[object], points: np.ndarray, tmp_path: Path) -> None:  # type: ignore[type-arg]
+    strokes = [2] * (len(points) // 2)
+    path = tmp_path / "pen.npz"
+    np.savez(path, labels=np.array([1, 2], np.uint8), strokes_per_digit=[1, 1], points_per_stroke=[2, 2], points=STROKES)
+    assert len(drawings.load(path).strokes) == 2
+    shape = {"strokes_per_digit": np.array([1] * len(strokes), np.uint8), "points_per_stroke": np.array(strokes, np.uint16)}
+    np.savez(path, labels=np.array(labels), points=points, **shape)
+    with pytest.raises(DataUnavailable, match=r"wanted labels of 0 to 9, whole \[N\], and finite points \[M, 2\]"):
+        drawings.load(path)
 
 
 @pytest.mark.parametrize("left", [b"", b"PK\x03\x04" + bytes(40)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -101,14 +102,17 @@ def test_a_resumed_run_ends_where_the_whole_one_does(tmp_path: Path) -> None:
     recipe = Recipe(epochs=3, settle_epochs=1, epoch_images=64, batch=32, precision="float32")
     asked: list[int] = []
     source = Noting(Pools((images,) * 3, (labels,) * 3), recipe)
-    whole, _ = train(recipe, mnist, source, (33.0, 78.0), 1, tmp_path / "whole", say=lambda _: None)
+    whole = train(recipe, mnist, source, (33.0, 78.0), 1, tmp_path / "whole", "a", say=lambda _: None)
     assert asked[-6:] == [0, 0, 1, 1, 2, 2], "after whatever Keras looks at first"
     with pytest.raises(Killed):
-        train(recipe, mnist, source, (33.0, 78.0), 1, tmp_path / "part", say=kill)
-    again, history = train(recipe, mnist, source, (33.0, 78.0), 1, tmp_path / "part", resume=True, say=lambda _: None)
+        train(recipe, mnist, source, (33.0, 78.0), 1, tmp_path / "part", "a", say=kill)
+    again = train(recipe, mnist, source, (33.0, 78.0), 1, tmp_path / "part", "b", resume=True, say=lambda _: None)
+    assert (whole.commit, again.commit) == ("a", "a, b"), "the commits that trained"
+    once_more = train(recipe, mnist, source, (33.0, 78.0), 1, tmp_path / "part", "c", resume=True, say=lambda _: None)
+    assert once_more.commit == "a, b", "nothing was left to train"
     assert asked[-4:] == [1, 1, 2, 2]
-    assert [row["epoch"] for row in history] == [1, 2, 3]
-    for mine, same in zip(whole.get_weights(), again.get_weights(), strict=True):
+    assert [row["epoch"] for row in again.history] == [1, 2, 3]
+    for mine, same in zip(whole.model.get_weights(), again.model.get_weights(), strict=True):
         assert np.allclose(mine, same, atol=1e-6)
 
     for damaged in ("checkpoint-3.keras", "history.json"):
@@ -116,6 +120,24 @@ def test_a_resumed_run_ends_where_the_whole_one_does(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:50])
         with pytest.raises(CannotResume, match="holds no checkpoint that can be read"):
             train(recipe, mnist, source, (33.0, 78.0), 1, tmp_path / "part", resume=True, say=lambda _: None)
+
+
+def test_ctrl_c_ends_a_run_in_one_line_however_often_it_is_pressed(small_mnist: Path, tmp_path: Path) -> None:
+    for pressed in (1, 2):
+        asked = command(small_mnist, tmp_path / str(pressed), "--epochs", "3")
+        asked[asked.index("--limit") + 1] = "5000"
+        run = subprocess.Popen(asked, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        assert run.stdout is not None
+        for line in run.stdout:
+            if line.startswith("redrawing"):  # the workers are there, and have work
+                break
+        for _ in range(pressed):
+            os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to everybody
+            time.sleep(0.02)
+        _, said = run.communicate(timeout=30)
+        assert run.returncode == 130, said
+        assert said.splitlines()[-1] == "training: stopped; --resume goes on from the last checkpoint"
+        assert "Traceback" not in said
 
 
 def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
@@ -129,7 +151,7 @@ def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
     mnist = Mnist(images, labels, images, labels, images, labels, "")
     (tmp_path / "history.json").write_text('{"identity": {"seed": 1}, "epochs": []}')
     source = Fresh(Pools((images,) * 3, (labels,) * 3), Recipe())
-    with pytest.raises(CannotResume, match="holds a run of another recipe, data, seed or teachers"):
+    with pytest.raises(CannotResume, match="holds a run of another recipe, data, seed, teachers or code"):
         train(Recipe(), mnist, source, (33.0, 78.0), 1, tmp_path, resume=True)
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,14 +25,20 @@ if TYPE_CHECKING:
     from training.recipe import Recipe
 
 
+STOPPED = 128 + signal.SIGINT
+
+
 def say(text: str) -> None:
     """Progress goes to stdout at once, also through a pipe."""
     print(text, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train; 0 done, 1 data missing, a checkpoint or teacher that does not fit, or nowhere to write, 2 usage."""
-    options = _options().parse_args(arguments)
+    """Train; 0 done, 1 data missing, a checkpoint or teacher that does not fit, or nowhere to write, 2 usage, 130 stopped."""
+    parser = _options()
+    options = parser.parse_args(arguments)
+    if options.seed + options.seeds > 2**32:
+        parser.error(f"--seed {options.seed} --seeds {options.seeds}; wanted seeds below {2**32:,}")
     from training.distil import NotATeacher
     from training.fit import CannotResume
 
@@ -40,6 +47,15 @@ def main(arguments: list[str] | None = None) -> int:
     except (DataUnavailable, CannotResume, NotATeacher, OSError) as exc:
         print(f"training: {exc}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("training: stopped; --resume goes on from the last checkpoint", file=sys.stderr)
+        return STOPPED
+
+
+def _stop(*_: object) -> None:
+    """The first Ctrl-C; what comes while the run is being ended means the same."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _options() -> argparse.ArgumentParser:
@@ -127,9 +143,10 @@ def _train(options: argparse.Namespace) -> int:
     for seed in seeds:
         folder = out if len(seeds) == 1 else out / f"seed-{seed}"
         say(f"seed {seed} → {folder}")
-        model, history = fit.train(recipe, mnist, source, statistics, seed, folder, options.resume, say)
-        made = (model, history, recipe, mnist, statistics, seed, folder, options.drawings, source, commit, options.limit)
-        reports.append(report.write(*made)["figures"])
+        trained = fit.train(recipe, mnist, source, statistics, seed, folder, commit, options.resume, say)
+        say(f"measuring seed {seed} and writing its report")
+        written = report.write(trained, recipe, mnist, statistics, seed, folder, options.drawings, source, options.limit)
+        reports.append(written["figures"])
         reached = f"MNIST test {100 * reports[-1]['mnist_test']:.2f} %, held out {100 * reports[-1]['held_out']:.2f} %"
         say(f"seed {seed}: {reached}; {folder}/report.html")
     if len(seeds) > 1:
@@ -159,4 +176,5 @@ def _compare_seeds(reports: list[dict[str, Any]], out: Path, seeds: range) -> No
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, _stop)
     sys.exit(main())

@@ -19,7 +19,7 @@ Pixels = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Distortion:
-    """How far a digit may be bent; the README's report shows what each setting looks like."""
+    """How far a digit may be bent."""
 
     rotation_deg: float = 11.0  # deviation ~ half of it; people turn their wrists, ±10° at the least
     zoom: float = 0.12  # a digit filling 18 to 22 of the 20 pixels, and each axis a little apart

@@ -30,7 +30,7 @@ def blur(images: Images28) -> Images28:
 
 
 def thin(images: Images28) -> Images28:
-    """A stroke two pixels narrower: grey erosion by a cross."""
+    """A stroke a pixel or so narrower: two thirds of the way to grey erosion by a cross."""
     cross = ndimage.generate_binary_structure(2, 1)[None]
     eroded = ndimage.grey_erosion(images, footprint=cross)
     return _bytes(0.35 * images + 0.65 * eroded.astype(np.float32))  # whole erosion would leave gaps in one digit of eight

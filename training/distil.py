@@ -47,7 +47,7 @@ class Teachers:
         for path in paths:
             try:
                 models.append(keras.models.load_model(path, compile=False))
-            except (OSError, ValueError) as exc:
+            except (OSError, ValueError, KeyError) as exc:  # KeyError: a zip of something else
                 raise NotATeacher(f"{path} cannot be read as a Keras model: {exc}") from exc
             if models[-1].name not in NETWORKS:
                 raise NotATeacher(f"{path} holds {models[-1].name!r}; wanted one of {', '.join(NETWORKS)}")

@@ -20,7 +20,7 @@ import numpy as np
 from digits import contract as c
 from digits import drawings as canvas
 from digits.artifact import read_card
-from digits.errors import DigitsError
+from digits.errors import DigitsError, IncompleteVersion
 from training.calibrate import reliability
 from training.corruptions import CORRUPTIONS
 from training.data import Labels, load
@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--drawings", type=Path, help="file of pen digits")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     options = parser.parse_args(arguments)
+    if options.json and not options.json.parent.is_dir():  # said now, not after it is measured
+        parser.error(f"--json {options.json}: there is no folder {options.json.parent}")
     try:
         asked = {path: artifact(path) for path in (options.version, options.baseline) if path}
         measured: dict[str, list[Row]] = {str(path): [] for path in asked}
@@ -64,7 +66,10 @@ def artifact(version_dir: Path) -> Ask:
     import keras
 
     read_card(version_dir)
-    layer = keras.layers.TFSMLayer(str(version_dir), call_endpoint=c.SIGNATURE)
+    try:
+        layer = keras.layers.TFSMLayer(str(version_dir), call_endpoint=c.SIGNATURE)
+    except (OSError, ValueError) as exc:
+        raise IncompleteVersion(f"{version_dir} cannot be loaded: {exc}") from exc
 
     def ask(images: c.Images28) -> c.Probabilities:
         parts = [layer(images[at : at + BATCH])[c.PROBABILITIES] for at in range(0, len(images), BATCH)]

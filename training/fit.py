@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -14,7 +15,7 @@ import keras
 import numpy as np
 
 from digits.contract import Images28
-from training import files
+from training import augment, batches, cache, files, network
 from training.batches import Batches, Source
 from training.data import Labels, Mnist, padded, standardise
 from training.distil import Distilled, accuracy
@@ -23,6 +24,15 @@ from training.recipe import Recipe
 
 HISTORY = "history.json"
 History = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run made: the network in float32 with averaged weights, a row of figures an epoch, the commits it ran at."""
+
+    model: keras.Model
+    history: History
+    commit: str
 
 
 class CannotResume(Exception):
@@ -46,53 +56,58 @@ def compiled(recipe: Recipe, taught: bool) -> keras.Model:
 
 
 def train(
-    recipe: Recipe, mnist: Mnist, source: Source, statistics: tuple[float, float], seed: int, folder: Path,
+    recipe: Recipe, mnist: Mnist, source: Source, statistics: tuple[float, float], seed: int, folder: Path, commit: str = "",
     resume: bool = False, say: Callable[[str], None] = print,
-) -> tuple[keras.Model, History]:  # fmt: skip
-    """Fit one network; returns it in float32 with averaged weights, and a row of figures an epoch.
+) -> Trained:  # fmt: skip
+    """Fit one network.  commit: of the code that runs.
 
     After each epoch `folder` holds checkpoint.keras (weights, optimizer, averages) and
     history.json; with resume=True a killed run goes on from there with the same schedule.
-    Raises CannotResume if the checkpoint was made by another recipe, data, seed or teachers, or cannot be read.
+    Raises CannotResume if the checkpoint was made by another recipe, data, seed, teachers or code, or cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files.sweep(folder)
     identity = json.loads(json.dumps({
         "recipe": asdict(recipe), "seed": seed, "source": source.identity,
         "data": mnist.sha256, "images": len(mnist.train_images),
+        "code": cache.digest(augment, batches, network, sys.modules[__name__]),
     }))  # fmt: skip
     keras.utils.set_random_seed(seed)
     model = compiled(recipe, taught=source.teachers > 0)
-    history = _resumed(model, folder, identity) if resume and (folder / HISTORY).exists() else []
+    history, commits = _resumed(model, folder, identity) if resume and (folder / HISTORY).exists() else ([], [])
     done = len(history)
     if done:
         say(f"resuming after epoch {done} of {recipe.epochs}")
     if done < recipe.epochs:
-        batches = Batches(source, recipe, statistics, seed, epoch=done)
-        keeper = _Keeper(recipe, mnist, statistics, folder, identity, history, batches, seed, say)
-        model.fit(batches, epochs=recipe.epochs, initial_epoch=done, verbose=0, callbacks=[keeper], shuffle=False)
+        if commit not in commits:
+            commits.append(commit)
+        data = Batches(source, recipe, statistics, seed, epoch=done)
+        keeper = _Keeper(recipe, mnist, statistics, folder, {"identity": identity, "commits": commits}, history, data, seed, say)
+        model.fit(data, epochs=recipe.epochs, initial_epoch=done, verbose=0, callbacks=[keeper], shuffle=False)
     else:  # the run was killed after its last epoch, before the averages were put in place
         model.optimizer.finalize_variable_values(model.trainable_variables)
-    return rebuilt(model, "float32", recipe.dropout), history  # the weights were float32 all along; now the arithmetic is too
+    # the weights were float32 all along; now the arithmetic is too
+    return Trained(rebuilt(model, "float32", recipe.dropout), history, ", ".join(filter(None, commits)))
 
 
-def _resumed(model: keras.Model, folder: Path, identity: dict[str, Any]) -> History:
-    """Give a freshly compiled model the last checkpoint's weights, moments and averages; returns the epochs behind it.
+def _resumed(model: keras.Model, folder: Path, identity: dict[str, Any]) -> tuple[History, list[str]]:
+    """Give a freshly compiled model the last checkpoint's weights, moments and averages; returns the epochs behind it, and the
+    commits that they ran at.
 
     Loading the checkpoint whole would lose which variables are kept from decaying, which the optimizer does not write down.
     """
     try:
         saved = json.loads((folder / HISTORY).read_text())
         if saved["identity"] != identity:
-            raise CannotResume(
-                f"{folder} holds a run of another recipe, data, seed or teachers; choose another --out or leave --resume out"
-            )
+            other = "a run of another recipe, data, seed, teachers or code"
+            raise CannotResume(f"{folder} holds {other}; choose another --out or leave --resume out")
         history: History = saved["epochs"]
+        commits: list[str] = saved["commits"]
         model.optimizer.build(model.trainable_variables)
         model.load_weights(folder / f"checkpoint-{len(history)}.keras")
     except (BadZipFile, ValueError, KeyError, TypeError, OSError) as exc:
         raise CannotResume(f"{folder} holds no checkpoint that can be read ({exc}); leave --resume out to begin anew") from exc
-    return history
+    return history, commits
 
 
 class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
@@ -100,12 +115,12 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
 
     def __init__(
         self, recipe: Recipe, mnist: Mnist, statistics: tuple[float, float], folder: Path,
-        identity: dict[str, Any], history: History, batches: Batches, seed: int, say: Callable[[str], None],
+        about: dict[str, Any], history: History, batches: Batches, seed: int, say: Callable[[str], None],
     ) -> None:  # fmt: skip
         super().__init__()
         self._batches, self._seed = batches, seed
         self._recipe, self._mnist, self._statistics = recipe, mnist, statistics
-        self._folder, self._identity, self._history, self._say = folder, identity, history, say
+        self._folder, self._about, self._history, self._say = folder, about, history, say
         self._began = self._spoke = time.monotonic()
         self._first = len(history)
 
@@ -141,14 +156,15 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         with files.whole(kept) as scratch:
             self.model.save(scratch)
         with files.whole(self._folder / HISTORY) as scratch:  # the file that decides which checkpoint counts
-            scratch.write_text(json.dumps({"identity": self._identity, "epochs": self._history}, indent=1))
+            scratch.write_text(json.dumps({**self._about, "epochs": self._history}, indent=1))
         for old in self._folder.glob("checkpoint-*.keras"):
             if old != kept:
                 old.unlink()
         left = (time.monotonic() - self._began) / (epoch + 1 - self._first) * (self._recipe.epochs - epoch - 1)
+        rate = self._recipe.steps_per_epoch * self._recipe.batch / row["seconds"]
         self._say(
             f"epoch {epoch + 1}/{self._recipe.epochs} done  loss {row['loss']:.4f}  held out {100 * (1 - error):.2f} %"
-            f" (loss {loss:.4f})  {row['seconds']:.0f} s  {_clock(left)} left"
+            f" (loss {loss:.4f})  {row['seconds']:.0f} s, {rate:.0f} images/s  {_clock(left)} left"
         )
 
 

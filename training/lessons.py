@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.contract import CLASSES
-from training import augment, batches, cache
+from training import augment, batches, cache, files
 from training.augment import Pixels
 from training.batches import Fresh, Targets, one_hot
 from training.data import Labels, standardise
@@ -54,6 +54,7 @@ def build(
     say: Callable[[str], None] = print,
 ) -> Lessons:  # fmt: skip
     """Make the lessons, or read back those that `folder` (a cache) holds for this request."""
+    files.sweep(folder)
     source = Fresh(pools, recipe)
     last = recipe.epochs - 1
     parts: dict[bool, list[Part]] = {False: [], True: []}

@@ -15,22 +15,20 @@ from digits.contract import CLASSES, NETWORK_PX
 PARAMETERS = 390_562
 
 
-def lenet5_v2(dropout: float = 0.25, l2: float = 0.0) -> keras.Model:
+def lenet5_v2(dropout: float = 0.25) -> keras.Model:
     """Build the network: float32 [N, 32, 32, 1], standardised → float32 [N, 10], rows sum to 1.
 
-    dropout: rate after each pooling and before the output.  l2: weight penalty on
-    convolution_1 and convolution_3.
+    dropout: rate after each pooling and before the output.
     """
-    penalty = keras.regularizers.L2(l2) if l2 else None
     image = keras.Input((NETWORK_PX, NETWORK_PX, 1), name="image")
-    x = layers.Conv2D(32, 5, activation="relu", kernel_regularizer=penalty, name="convolution_1")(image)  # 28×28×32
+    x = layers.Conv2D(32, 5, activation="relu", name="convolution_1")(image)  # 28×28×32
     x = layers.Conv2D(32, 5, use_bias=False, name="convolution_2")(x)  # 24×24×32; the norm brings the bias
     x = layers.BatchNormalization(name="batchnorm_1")(x)
     x = layers.Activation("relu", name="relu_1")(x)
     x = layers.MaxPooling2D(2, name="pool_1")(x)  # 12×12×32
     x = layers.Dropout(dropout, name="dropout_1")(x)
 
-    x = layers.Conv2D(64, 3, activation="relu", kernel_regularizer=penalty, name="convolution_3")(x)  # 10×10×64
+    x = layers.Conv2D(64, 3, activation="relu", name="convolution_3")(x)  # 10×10×64
     x = layers.Conv2D(64, 3, use_bias=False, name="convolution_4")(x)  # 8×8×64
     x = layers.BatchNormalization(name="batchnorm_2")(x)
     x = layers.Activation("relu", name="relu_2")(x)

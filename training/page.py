@@ -21,7 +21,9 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 60rem; m
 h1 { margin-bottom: 0 } h2 { margin-top: 2.5rem } table { border-collapse: collapse; margin: 1rem 0 }
 td, th { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #d9e2ec }
 th:first-child, td:first-child { text-align: left }
-img { max-width: 100%; height: auto } .note { color: #52606d } .errors { display: flex; flex-wrap: wrap; gap: .6rem }
+img { max-width: 100%; height: auto } .note { color: #52606d }
+.errors { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .6rem }
+td { white-space: nowrap } td:first-child { white-space: normal }
 figure { margin: 0; text-align: center; font-size: .8rem }
 figure img { width: 56px; image-rendering: pixelated; background: #000 }
 code { background: #f0f4f8; padding: 0 .2rem }
@@ -43,7 +45,8 @@ def render(report: dict[str, Any], mnist: Mnist, test: Probabilities, drawn: Map
     """The whole page.  test: answers on the test set; drawn: the pictures."""
     figures = report["figures"]
     sections = [
-        f"<h1>{report['recipe']['network']} on MNIST</h1><p class=note>seed {report['seed']}, {report['epochs_run']} epochs, "
+        f"<h1>{report['recipe']['network']} on MNIST</h1>{_smoke(report['limit'])}"
+        f"<p class=note>seed {report['seed']}, {report['epochs_run']} epochs, "
         f"commit {report['git_commit'] or 'unknown'}, Keras {report['versions']['keras']} on {report['versions']['backend']}</p>",
         _figures_table(figures, report),
         "<h2>Learning</h2>" + _image(drawn["learning"], "loss and held-out error by epoch"),
@@ -57,6 +60,10 @@ def render(report: dict[str, Any], mnist: Mnist, test: Probabilities, drawn: Map
     body = "\n".join(sections)
     head = f"<meta charset=utf-8><title>digits: training report</title><style>{STYLE}</style>"
     return f"<!doctype html><html lang=en>{head}<body>{body}</body></html>\n"
+
+
+def _smoke(limit: int | None) -> str:
+    return f"<p><strong>A smoke run of {limit:,} images: its figures mean nothing.</strong></p>" if limit else ""
 
 
 def _percent(value: float | None) -> str:
@@ -99,6 +106,7 @@ def _recipe_table(report: dict[str, Any]) -> str:
     rows += [
         ("teachers", report["teachers"]),
         ("MNIST, SHA-256 of the arrays", report["data_sha256"]),
+        ("pen drawings, SHA-256 of the file", report["drawings_sha256"] or "none"),
         *report["versions"].items(),
     ]
     return _table(("setting", "value"), rows)
@@ -134,16 +142,24 @@ def _learning(report: dict[str, Any]) -> Any:
     loss.plot(epochs, [row["loss"] for row in rows], color=ACCENT, label="training, distorted")
     loss.plot(epochs, [row["held_loss"] for row in rows], color=SOFT, label="held out, as they are")
     loss.set(xlabel="epoch", ylabel="cross-entropy, nats", yscale="log")
-    loss.legend(frameon=False)
+    gentle = report["recipe"]["epochs"] - report["recipe"]["settle_epochs"]
+    if 0 < gentle < len(rows):
+        for axis in (loss, error):
+            axis.axvline(gentle + 0.5, color="#bcccdc", lw=1, zorder=0)
+        loss.text(gentle + 0.5, loss.get_ylim()[1], " gentle distortion from here", va="top", fontsize=7, color="#52606d")
+    loss.legend(frameon=False, loc="lower left")
     error.plot(epochs, [100 * (1 - row["held_accuracy"]) for row in rows], color=SOFT)
     error.set(xlabel="epoch", ylabel="held-out error, %", yscale="log")
+    for axis in (loss, error):
+        for scale in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+            scale(lambda value, _: f"{value:g}")
     return figure
 
 
 def _confusions(figures: dict[str, Any]) -> Any:
     tables = [("MNIST test", figures["confusion"])]
     if "confusion_drawings" in figures:
-        tables.append(("pen drawings", figures["confusion_drawings"]))
+        tables.append((f"pen drawings, {len(figures['drawings'])} times each", figures["confusion_drawings"]))
     figure, (axes,) = _figure(5.2 * len(tables), 4.6, len(tables))
     for axis, (title, table) in zip(axes, tables, strict=True):
         counts = np.array(table)
@@ -169,7 +185,13 @@ def _confusions(figures: dict[str, Any]) -> Any:
 def _calibration(mnist: Mnist, test: Probabilities, pen: Pen) -> Any:
     sets = [("MNIST test", test, mnist.test_labels)]
     if pen:
-        sets.append(("pen drawings", np.concatenate([p for p, _ in pen.values()]), np.concatenate([y for _, y in pen.values()])))
+        sets.append(
+            (
+                f"pen drawings, {len(pen)} times each",
+                np.concatenate([p for p, _ in pen.values()]),
+                np.concatenate([y for _, y in pen.values()]),
+            )
+        )
     figure, (axes,) = _figure(4.6 * len(sets), 3.8, len(sets))
     for axis, (title, p, labels) in zip(axes, sets, strict=True):
         found = reliability(p, labels)

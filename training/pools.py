@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from training.brush import redrawn
 from training.data import Labels, Mnist
 
 CHUNK = 1_000
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,15 @@ def build(mnist: Mnist, synthetic_images: int, seed: int, path: Path, say: Calla
 def _made(train: Images28, synthetic_images: int, seed: int, say: Callable[[str], None]) -> dict[str, NDArray[np.uint8]]:
     redraw_jobs = [(seed * 1_000_003 + at, train[at : at + CHUNK]) for at in range(0, len(train), CHUNK)]
     draw_jobs = [(seed * 1_000_003 + 500_000 + at, min(CHUNK, synthetic_images - at)) for at in range(0, synthetic_images, CHUNK)]
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_end_with_the_parent) as workers:
-        again = list(_progress(workers.map(_redraw_chunk, redraw_jobs), len(redraw_jobs), "redrawing MNIST", say))
+    workers = ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_end_with_the_parent)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear: the workers begin with this
+    redrawing = workers.map(_redraw_chunk, redraw_jobs)
+    signal.signal(signal.SIGINT, before)
+    try:
+        again = list(_progress(redrawing, len(redraw_jobs), "redrawing MNIST", say))
         drawn = list(_progress(workers.map(_draw_chunk, draw_jobs), len(draw_jobs), "drawing digits", say))
+    finally:
+        workers.shutdown(wait=False, cancel_futures=True)
     return {
         "redrawn": np.concatenate(again),
         "drawn": np.concatenate([images for images, _ in drawn]),
@@ -77,7 +86,7 @@ def _made(train: Images28, synthetic_images: int, seed: int, say: Callable[[str]
     }
 
 
-def _progress(results, total: int, what: str, say):  # type: ignore[no-untyped-def]
+def _progress(results: Iterator[Result], total: int, what: str, say: Callable[[str], None]) -> Iterator[Result]:
     for done, result in enumerate(results, start=1):
         if done == total or done % max(1, total // 5) == 0:
             say(f"{what}: {done * 100 // total} %")

@@ -20,7 +20,7 @@ from training.batches import Source
 from training.brush import redrawn
 from training.calibrate import choose_threshold, fit_temperature, reliability, tempered
 from training.data import Labels, Mnist, padded, standardise
-from training.fit import History
+from training.fit import Trained
 from training.recipe import Recipe
 
 DRAWING_SETTINGS = {
@@ -35,17 +35,18 @@ HELD_SEED = 77_000_001  # drawings that no training pool holds
 
 
 def write(
-    model: keras.Model, history: History, recipe: Recipe, mnist: Mnist, statistics: tuple[float, float], seed: int, folder: Path,
-    drawings: Path | None, source: Source, commit: str, limit: int | None = None,
+    trained: Trained, recipe: Recipe, mnist: Mnist, statistics: tuple[float, float], seed: int, folder: Path,
+    drawings: Path | None, source: Source, limit: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure a trained network, write model.keras, report.html, its pictures and report.json into `folder`; returns the report.
 
-    report.json comes last and holds the digest of the model it speaks of.  commit: of the code that trained; limit: of a smoke
-    run, whose figures mean nothing.  Temperature and threshold come from held-out data only: the 5,000 MNIST digits, for the
-    threshold joined by the same redrawn with a brush and by drawings nobody trained on.
+    report.json comes last and holds the digest of the model it speaks of.  limit: of a smoke run, whose figures mean nothing.
+    Temperature and threshold come from held-out data only: the 5,000 MNIST digits, for the threshold joined by the same redrawn
+    with a brush and by drawings nobody trained on.
     """
     from training import page
 
+    model = trained.model
     path = folder / "model.keras"
     with files.whole(path) as scratch:
         model.save(scratch)
@@ -74,7 +75,7 @@ def write(
         "confused_mnist": confused(test, mnist.test_labels),
         "mistakes": mistakes(test, mnist.test_labels),
         "calibration_mnist": asdict(reliability(test, mnist.test_labels)),
-        "learning": history,
+        "learning": trained.history,
     }
     if everything is not None and pen_labels is not None:
         figures["confusion_drawings"] = confusion(everything, pen_labels).tolist()
@@ -84,10 +85,10 @@ def write(
         "figures": figures, "temperature": temperature, "threshold": asdict(threshold),
         "pixels": {"mean": statistics[0], "deviation": statistics[1]}, "data_sha256": mnist.sha256,
         "recipe": asdict(recipe), "seed": seed, "teachers": source.teachers, "source": source.identity,
-        "epochs_run": len(history),
+        "epochs_run": len(trained.history), "drawings_sha256": _digest(drawings) if drawings else None,
         "versions": installed(LIBRARIES) | {"backend": keras.backend.backend()},
         "images": {"train": len(mnist.train_images), "held_out": len(mnist.held_images), "test": len(mnist.test_images)},
-        "limit": limit, "git_commit": commit, "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "limit": limit, "git_commit": trained.commit, "model_sha256": _digest(path),
     }  # fmt: skip
     pictures = page.pictures(report, mnist, test, pen)
     for name, picture in pictures.items():
@@ -98,6 +99,10 @@ def write(
     with files.whole(folder / "report.json") as scratch:
         scratch.write_text(json.dumps(report, indent=1) + "\n")
     return report
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _held_out_mix(mnist: Mnist) -> tuple[Images28, Labels]:
