@@ -136,6 +136,8 @@ def _image(data: bytes, alt: str) -> str:
 
 
 def _learning(report: dict[str, Any]) -> Any:
+    from matplotlib.ticker import LogLocator
+
     rows = report["figures"]["learning"]
     figure, ((loss, error),) = _figure(10, 3.6, 2)
     epochs = [row["epoch"] for row in rows]
@@ -146,11 +148,13 @@ def _learning(report: dict[str, Any]) -> Any:
     if 0 < gentle < len(rows):
         for axis in (loss, error):
             axis.axvline(gentle + 0.5, color="#bcccdc", lw=1, zorder=0)
-        loss.text(gentle + 0.5, loss.get_ylim()[1], " gentle distortion from here", va="top", fontsize=7, color="#52606d")
+        words = "gentle distortion from here "
+        loss.text(gentle + 0.5, loss.get_ylim()[1] * 0.98, words, va="top", ha="right", fontsize=7, color="#52606d")
     loss.legend(frameon=False, loc="lower left")
     error.plot(epochs, [100 * (1 - row["held_accuracy"]) for row in rows], color=SOFT)
     error.set(xlabel="epoch", ylabel="held-out error, %", yscale="log")
     for axis in (loss, error):
+        axis.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         for scale in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
             scale(lambda value, _: f"{value:g}")
     return figure
