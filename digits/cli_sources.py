@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
+import re
 import time
 import urllib.error
 import urllib.request
@@ -131,11 +133,12 @@ def _post(url: str, body: bytes, timeout_s: float) -> Any:
                 with opener(url).open(request, timeout=max(until - time.monotonic(), 0.001)) as response:
                     return json.load(response)
             except urllib.error.HTTPError as exc:
-                pause_s = exc.headers.get("Retry-After", "")
-                if exc.code not in (429, 503) or not pause_s.isdigit() or time.monotonic() + int(pause_s) >= until:
+                told_s = re.fullmatch("[0-9]{1,5}", exc.headers.get("Retry-After", ""))
+                pause_s = max(int(told_s[0]), 1) if told_s else math.inf
+                if exc.code not in (429, 503) or time.monotonic() + pause_s >= until:
                     raise
                 exc.close()
-                time.sleep(int(pause_s))
+                time.sleep(pause_s)
     except urllib.error.HTTPError as exc:
         try:
             told = json.load(exc)

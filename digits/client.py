@@ -24,6 +24,7 @@ from digits.errors import (
     BadTensor,
     ContractMismatch,
     DeadlineExceeded,
+    DigitsError,
     ModelNotFound,
     ModelUnavailable,
     NotAModelServer,
@@ -38,6 +39,7 @@ BATCH = 64
 MAX_CALLS = 64
 """Calls by predict_later at once; threads are started as they are needed."""
 AVAILABLE = 30  # ModelVersionStatus.State
+CLOSED = "the client is closed"
 
 CHANNEL_OPTIONS = (
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
@@ -83,7 +85,8 @@ class VersionState:
 class PredictClient:
     """Asks a model server.  Thread-safe; close() it, or use it in `with`.
 
-    target: host:port, or unix:path.  Every call raises a ServingError, or ContractMismatch.
+    target: host:port, or unix:path.  Every call raises a ServingError, or ContractMismatch; BadTensor or ValueError for what
+    cannot be asked.
     """
 
     def __init__(self, target: str, model: str = c.MODEL_NAME, channel: grpc.Channel | None = None) -> None:
@@ -150,8 +153,10 @@ class PredictClient:
             else:
                 run(lambda: read(responses, error))
 
-        # grpc's own futures start a thread for every call that finds the channel idle; these stay
-        self._callers.submit(ask)
+        try:
+            self._callers.submit(ask)  # grpc's own futures start a thread for every call that finds the channel idle; these stay
+        except RuntimeError as exc:  # the executor's word for a closed client
+            answer.set_exception(ModelUnavailable(f"{self.target}: {exc}", CLOSED))
         return answer
 
     def _ask_all(
@@ -209,7 +214,7 @@ class PredictClient:
         try:
             return response_class.FromString(method(request.SerializeToString(), timeout=timeout_s, metadata=metadata))
         except ValueError as exc:  # grpc's word for a closed channel
-            raise ModelUnavailable(f"{self.target}: {exc}", "the client is closed") from exc
+            raise ModelUnavailable(f"{self.target}: {exc}", CLOSED) from exc
         except grpc.RpcError as exc:
             raise translated(exc, self.target) from exc
 
@@ -244,31 +249,25 @@ def read_prediction(response: Any, count: int) -> Prediction:
     return Prediction(probabilities, digit, int(response.model_spec.version.value))
 
 
-_BY_CODE = {
-    grpc.StatusCode.UNAVAILABLE: ModelUnavailable,
-    grpc.StatusCode.CANCELLED: NotAModelServer,
-    grpc.StatusCode.UNIMPLEMENTED: NotAModelServer,
-    grpc.StatusCode.NOT_FOUND: ModelNotFound,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
-    grpc.StatusCode.FAILED_PRECONDITION: ContractMismatch,
-    grpc.StatusCode.INVALID_ARGUMENT: ContractMismatch,
+_BY_CODE: dict[grpc.StatusCode, tuple[type[DigitsError], str]] = {
+    grpc.StatusCode.UNAVAILABLE: (ModelUnavailable, "no model server answers"),
+    grpc.StatusCode.CANCELLED: (ServingError, "the call was cancelled"),
+    grpc.StatusCode.UNIMPLEMENTED: (NotAModelServer, "what answers is no model server"),
+    grpc.StatusCode.NOT_FOUND: (ModelNotFound, ""),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (DeadlineExceeded, "the model server did not answer in time"),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (Overloaded, "the model server is full"),
+    grpc.StatusCode.FAILED_PRECONDITION: (ContractMismatch, ""),
+    grpc.StatusCode.INVALID_ARGUMENT: (ContractMismatch, ""),
 }
+"""The error, and what to say of it outside; where nothing stands there, the server's own words, which are about the request."""
 
 
-def translated(exc: grpc.RpcError, target: str) -> Exception:
+def translated(exc: grpc.RpcError, target: str) -> DigitsError:
     """One of this project's errors for one of gRPC's."""
     code, details = exc.code(), exc.details() or ""
-    kind: type[Exception] = _BY_CODE.get(code, ServingError)
+    kind, outside = _BY_CODE.get(code, (ServingError, f"the model server answered {code.name}"))
     if code is grpc.StatusCode.INVALID_ARGUMENT and "version label" in details:
         kind = ModelNotFound
     if code is grpc.StatusCode.UNAVAILABLE and "queue" in details:
-        kind = Overloaded  # the batching queue is full
-    error = kind(f"{target}: {code.name}: {details}")
-    if isinstance(error, ServingError):
-        error.outside = f"the model server answered {code.name}"
-        if kind is ModelNotFound:
-            error.outside = "the model server does not have the model, version or label that was asked for"
-        elif code is grpc.StatusCode.UNAVAILABLE and kind is ModelUnavailable:
-            error.outside = "no model server answers"
-    return error
+        kind, outside = _BY_CODE[grpc.StatusCode.RESOURCE_EXHAUSTED]  # the batching queue is full
+    return kind(f"{target}: {code.name}: {details}", outside or f"the model server answered {code.name}: {details}")

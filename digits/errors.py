@@ -7,7 +7,14 @@ from __future__ import annotations
 
 
 class DigitsError(Exception):
-    """Anything that this project knows how to explain."""
+    """Anything that this project knows how to explain.
+
+    outside: the same for whoever need not know a model server's address, where the message has it.
+    """
+
+    def __init__(self, message: str = "", outside: str = "") -> None:
+        super().__init__(message)
+        self.outside = outside or message
 
 
 class InputError(DigitsError):
@@ -20,10 +27,6 @@ class BadImage(InputError):
 
 class NotAnImage(BadImage):
     """The bytes are no PNG, JPEG, WebP, BMP or GIF at all."""
-
-
-class EncodedBody(InputError):
-    """The body is compressed, and Content-Encoding says so."""
 
 
 class BlankCanvas(InputError):
@@ -39,14 +42,7 @@ class BadTensor(InputError):
 
 
 class ServingError(DigitsError):
-    """The model server could not answer.
-
-    outside: the same for whoever need not know the model server's address and words, where the message has those.
-    """
-
-    def __init__(self, message: str, outside: str = "") -> None:
-        super().__init__(message)
-        self.outside = outside or message
+    """The model server could not answer."""
 
 
 class ModelUnavailable(ServingError):
@@ -54,7 +50,7 @@ class ModelUnavailable(ServingError):
 
 
 class NotAModelServer(ModelUnavailable):
-    """What answers at the address does not know the API, or cancels: asking again will not help."""
+    """What answers at the address does not know the API: asking again will not help."""
 
 
 class ModelNotFound(ServingError):

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
 import numpy as np
 import pytest
 
 from digits.client import PredictClient
-from digits.errors import BadTensor, ModelNotFound, ModelUnavailable
+from digits.errors import (
+    BadTensor,
+    DeadlineExceeded,
+    DigitsError,
+    ModelNotFound,
+    ModelUnavailable,
+    NotAModelServer,
+    Overloaded,
+    ServingError,
+)
 from tests.conftest import Server, free_port
 
 
@@ -38,6 +51,56 @@ def test_an_unknown_version_is_model_not_found(client: PredictClient) -> None:
 def test_no_server_is_model_unavailable() -> None:
     with PredictClient(f"127.0.0.1:{free_port()}") as client, pytest.raises(ModelUnavailable):
         client.predict(np.zeros((1, 28, 28), np.uint8), timeout_s=1)
+
+
+class Answers(grpc.GenericRpcHandler):
+    """Whatever is asked is answered with one code."""
+
+    def __init__(self, code: grpc.StatusCode) -> None:
+        self._code = code
+
+    def service(self, _: Any) -> Any:
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: context.abort(self._code, "inside 10.1.2.3:8500"))
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "outside"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, ModelUnavailable, "no model server answers"),
+        (grpc.StatusCode.CANCELLED, ServingError, "the call was cancelled"),
+        (grpc.StatusCode.UNIMPLEMENTED, NotAModelServer, "what answers is no model server"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineExceeded, "the model server did not answer in time"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, Overloaded, "the model server is full"),
+        (grpc.StatusCode.INTERNAL, ServingError, "the model server answered INTERNAL"),
+    ],
+)
+def test_what_is_said_outside_names_no_address(code: grpc.StatusCode, kind: type[DigitsError], outside: str) -> None:
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Answers(code)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with PredictClient(f"127.0.0.1:{port}") as client, pytest.raises(ServingError) as caught:
+        client.predict(np.zeros((1, 28, 28), np.uint8), timeout_s=10)
+    server.stop(None)
+    assert type(caught.value) is kind
+    assert str(port) in str(caught.value)
+    assert caught.value.outside == outside
+
+
+def test_a_closed_client_says_so(digits_server: Server) -> None:
+    client = PredictClient(digits_server.target)
+    client.close()
+    image = np.zeros((1, 28, 28), np.uint8)
+    for ask in (lambda: client.predict(image), lambda: client.predict_later(image).result(5)):
+        with pytest.raises(ModelUnavailable) as caught:
+            ask()
+        assert caught.value.outside == "the client is closed"
+
+
+def test_what_cannot_be_asked_is_said(client: PredictClient) -> None:
+    with pytest.raises(BadTensor, match="got a list; wanted a numpy array"):
+        client.predict([[0]])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="wanted one of them"):
+        client.predict(np.zeros((1, 28, 28), np.uint8), version=1, label="stable")
 
 
 def test_the_artifact_tells_its_fingerprint(client: PredictClient) -> None:

@@ -159,8 +159,9 @@ def test_a_compressed_body_is_refused_and_never_taken_for_pixels(web: Gateway) -
 
 def test_a_failure_says_nothing_of_where_the_model_server_is(web: Gateway, digits_server: Server) -> None:
     detail = web.ask("/api/predict?label=nobody", ONE).json["detail"]
-    assert detail == "the model server does not have the model, version or label that was asked for"
+    assert detail == "the model server answered INVALID_ARGUMENT: Unrecognized servable version label: nobody"
     assert digits_server.target not in detail
+    assert web.ask(body=b"hello", content_type="image/png").headers.get("accept-encoding") is None
 
 
 def test_more_tensors_than_the_server_takes_at_once_are_answered_in_order(serve: StartServer, tmp_path: Path) -> None:
@@ -260,20 +261,28 @@ def test_the_log_has_one_line_of_json_a_request_without_pixels_or_raw_input(web:
     failing = {"traceparent": sent["traceparent"]}
     web.ask(body=BROKEN["half a png"][0], headers={"X-Request-Id": "half", **failing})
     web.ask("/api/predict?version=99", ONE, headers={"X-Request-Id": "which", **failing})
+    secret = (
+        f'--x\r\nContent-Disposition: form-data; name="secret {base64.b64encode(ONE).decode()}"\r\n\r\n.\r\n--x--\r\n'.encode()
+    )
+    web.ask(body=secret, content_type="multipart/form-data; boundary=x", headers={"X-Request-Id": "form"})
+    web.ask("/api/predict?top=secret", ONE, headers={"X-Request-Id": "option"})
     one_of_two = json.dumps([base64.b64encode(ONE).decode(), "nonsense"]).encode()
     web.ask(body=one_of_two, headers={"X-Request-Id": "one-of-two"})
     web.ask("/livez")
     for _ in range(100):
-        lines = [json.loads(line) for line in web.log.read_text().splitlines() if line.startswith("{")]
+        whole = [line for line in web.log.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
+        lines = [json.loads(line) for line in whole]
         found = {one["request_id"]: one for one in lines}
-        if {"me-too", "find-me", "half", "which", "one-of-two"} <= set(found):
+        if {"me-too", "find-me", "half", "which", "one-of-two", "form", "option"} <= set(found):
             break
         web.ask("/livez")
     assert found["find-me"]["status"] == 200
     assert found["find-me"]["trace_id"] == trace
     assert found["find-me"]["digit"] in range(10)
     assert not re.search(r"[A-Za-z0-9+/]{80}", web.log.read_text()), "no picture in base64"
-    assert found["half"]["why"].startswith("the PNG image is broken")
+    assert "secret" not in web.log.read_text()
+    assert found["half"]["why"] == "Broken image"
+    assert (found["form"]["why"], found["option"]["why"]) == ("Not an image", "Unreadable request")
     assert found["which"]["why"].startswith("version 99 is not being served")
     assert found["half"]["trace_id"] == found["which"]["trace_id"] == trace
     assert (found["one-of-two"]["status"], found["one-of-two"]["failed"]) == (200, 1)

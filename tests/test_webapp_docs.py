@@ -71,8 +71,11 @@ def test_the_docs_page_names_every_error_and_the_description(web: Gateway) -> No
 
 
 def test_a_problems_type_leads_to_what_is_said_about_it(web: Gateway) -> None:
-    for path, method, body in (("/api/predict", "POST", b"nonsense"), ("/nowhere", "GET", None), ("/api/predict", "GET", None)):
-        problem = web.ask(path, body, method=method).json
+    asked = [("/api/predict", "POST", b"nonsense", {}), ("/nowhere", "GET", None, {}), ("/api/predict", "GET", None, {})]
+    asked += [("/", "GET", None, {"Host": "a b"}), ("/", "FOO", None, {}), ("/" + "x" * 5000, "GET", None, {})]
+    asked += [("/", "GET", None, {"X": "y" * 20_000}), ("/", "POST", b"", {"Transfer-Encoding": "gzip, chunked"})]
+    for path, method, body, headers in asked:
+        problem = web.ask(path, body, method=method, headers=headers).json
         assert web.ask(problem["type"]).headers["location"] == "/docs#" + problem["type"].rpartition("/")[2]
 
 

@@ -257,10 +257,19 @@ class Wire(asyncio.Transport):
         """Nobody knows."""
         return default
 
+    def resume_reading(self) -> None:
+        """It never stopped."""
+
+    def can_write_eof(self) -> bool:
+        """No."""
+        return False
+
 
 def test_bodies_that_wait_behind_others_count_as_kept() -> None:
     taken: list[Any] = []
-    hall: Any = SimpleNamespace(settings=WebSettings(), connections=set(), buffered=0, take=lambda _, one: taken.append(one))
+    hall: Any = SimpleNamespace(
+        settings=WebSettings(), connections=set(), buffered=0, draining=False, take=lambda _, one: taken.append(one)
+    )
     connection = Connection(hall)
     connection.connection_made(Wire())
     connection.data_received(post(bytes(100)) + post(bytes(1000)) * 5)
@@ -268,6 +277,28 @@ def test_bodies_that_wait_behind_others_count_as_kept() -> None:
     assert hall.buffered == 5 * (1000 + QUEUED_BYTES)
     connection.connection_lost(None)
     assert hall.buffered == 0
+
+
+def test_a_client_that_goes_on_asking_does_not_hold_a_worker_that_ends() -> None:
+    async def served() -> tuple[int, bool]:
+        taken: list[Any] = []
+        wire = Wire()
+        hall: Any = SimpleNamespace(settings=WebSettings(), connections=set(), buffered=0, draining=False, date=b"")
+        hall.take = lambda connection, request: taken.append(request)
+        connection = Connection(hall)
+        connection.connection_made(wire)
+        connection.data_received(post(b"a") + post(b"b"))  # the second waits for the first
+        hall.draining = True
+        connection.close_if_idle()
+        for answered in range(20):
+            if len(taken) <= answered:
+                break
+            connection.data_received(post(b"more"))
+            connection.answer(taken[answered], b"HTTP/1.1 200 OK\r\n", b"")
+            await asyncio.sleep(0)
+        return len(taken), connection._closing
+
+    assert asyncio.run(served()) == (2, True)
 
 
 def test_the_event_loop_itself_answers_only_what_is_quick() -> None:

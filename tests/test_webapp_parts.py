@@ -121,7 +121,15 @@ def test_a_canary_that_is_refused_gets_no_share(backend: Callable) -> None:  # t
     assert asked_for == [1, 1]
 
 
-@pytest.mark.parametrize("error", [errors.BadModelOutput("nonsense"), errors.DeadlineExceeded("late"), errors.ServingError("?")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.BadModelOutput("nonsense"),
+        errors.DeadlineExceeded("late"),
+        errors.ServingError("?"),
+        errors.NotAModelServer("UNIMPLEMENTED"),
+    ],
+)
 def test_what_will_not_pass_is_not_asked_again(backend: Callable, error: Exception) -> None:  # type: ignore[type-arg]
     made = backend([error])
     with pytest.raises(type(error)):
@@ -152,7 +160,7 @@ def test_a_bucket_fills_again() -> None:
 
 
 def test_a_slow_rate_says_when_the_next_is_allowed() -> None:
-    assert [Rates(per_second).pause_s for per_second in (0, 50, 1, 0.3, 0.2)] == [1, 1, 1, 4, 5]
+    assert [Rates(per_second).refusal.problem.retry_after_s for per_second in (0, 50, 1, 0.3, 0.2)] == [1, 1, 1, 4, 5]
 
 
 def test_a_version_asked_for_while_the_server_is_away_is_not_said_to_be_unknown(backend: Callable) -> None:  # type: ignore[type-arg]

@@ -38,7 +38,6 @@ TICK_S, SHORTEST_TICK_S = 0.05, 0.001
 Work = Callable[[], wsgi.Answer | later.Slot]
 """What answers a request, now or later; never raises."""
 PROBES = ("/livez", "/readyz")
-BUSY = "Too many drawings at once. Please try again in a moment."
 
 
 class Hall:
@@ -87,13 +86,13 @@ class Hall:
                 self.refuse(connection, request, self._rates.refusal)
                 return
             if self.in_work >= self.settings.max_waiting:
-                self.refuse(connection, request, Refused(503, "Busy", self._full, "queue", BUSY))
+                self.refuse(connection, request, Refused(problems.BUSY, self._full, "queue"))
                 return
             if work or inputs.is_small(request.body, environ.get("CONTENT_TYPE", "")):
                 self._line_up(connection, request, work or partial(self._run, environ))
                 return
         elif self._in_threads >= self.settings.max_waiting:
-            self.refuse(connection, request, Refused(503, "Busy", self._full, "threads", BUSY))
+            self.refuse(connection, request, Refused(problems.BUSY, self._full, "threads"))
             return
         self._in_threads += 1
         running = self._threads.submit(self._run, environ)
@@ -111,15 +110,14 @@ class Hall:
             self._metrics.shed(refusal.reason)
         headers = dict(request.headers)
         request_id = problems.plain_or_new(headers.get(b"x-request-id", b"").decode("latin-1"))
-        again_s = {429: self._rates.pause_s, 503: 1}.get(refusal.status)
-        problem = problems.Problem(refusal.status, refusal.title, refusal.sentence, again_s)
+        problem = refusal.problem
         response = problems.response(problem, refusal.detail, request_id)
         protection.protect(response, request_id)
         cors.share(response, self._origins, headers.get(b"origin", b"").decode("latin-1"))
         head, body = wsgi.serialised(response)
         connection.answer(request, head, b"" if request.method == "HEAD" else body)
-        path, facts = request.url.decode("latin-1").partition("?")[0], {"why": f"{refusal.title}: {refusal.detail}"}
-        self._records.answered(request.method, path, "refused", refusal.status, 0.0, request_id, facts)
+        path = request.url.decode("latin-1").partition("?")[0]
+        self._records.answered(request.method, path, "refused", problem.status, 0.0, request_id, {"why": problem.title})
 
     # -- working ----------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import httptools
 
+from webapp import problems
 from webapp.incoming import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL, Refused, Request, too_much_head, too_much_waiting
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ MAX_BUFFERED = 67_108_864
 """Bytes of bodies that a worker keeps altogether before it takes their requests."""
 IDLE_S = 75.0
 """A connection without a request is closed after this; longer than the usual proxy's 60 s, so that it never loses the race."""
-NOT_HTTP = Refused(400, "Bad request", "got bytes that are no HTTP/1.1 request of a known method")
+NOT_HTTP = Refused(problems.BAD_REQUEST, "got bytes that are no HTTP/1.1 request of a known method")
 LINGER_S = 2.0
 """After a refusal the rest of the body is read and dropped for so long: closing at once would destroy the answer."""
 
@@ -72,6 +73,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse."""
+        if self._hall.draining and self.busy and not self._partly:
+            return  # what it had begun to send is answered, and no more is taken
         request, body = self._request, self._request.length
         while data and not self._closing:
             try:
@@ -116,7 +119,7 @@ class Connection(asyncio.Protocol):
         """A piece of the URL."""
         self._request.url += url
         if len(self._request.url) > MAX_URL:
-            raise Refused(414, "Address too long", f"got an address of more than {MAX_URL} bytes")
+            raise Refused(problems.LONG_ADDRESS, f"got an address of more than {MAX_URL} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header."""
@@ -254,7 +257,7 @@ class Connection(asyncio.Protocol):
         elif not self.busy:
             if self._partly:
                 wanted_s = self._hall.settings.read_timeout_s
-                self.refuse(Refused(408, "Request too slow", f"the request did not come in whole within {wanted_s:g} s"))
+                self.refuse(Refused(problems.TOO_SLOW, f"the request did not come in whole within {wanted_s:g} s"))
             else:
                 self._transport.close()
 

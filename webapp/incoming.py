@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from webapp import problems
+from webapp.problems import Problem
+
 MAX_URL = 4096
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 16_384
@@ -12,26 +15,21 @@ _HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*")
 
 
 class Refused(Exception):
-    """A request that never becomes one: status, title, detail, and a sentence for people where that is not for them.
+    """A request that never becomes one.  reason: under which it is counted as shed."""
 
-    reason: under which it is counted as shed.
-    """
-
-    def __init__(self, status: int, title: str, detail: str, reason: str = "", sentence: str = "") -> None:
+    def __init__(self, problem: Problem, detail: str, reason: str = "") -> None:
         super().__init__(detail)
-        self.status, self.title, self.detail, self.reason = status, title, detail, reason
-        self.sentence = sentence or detail
+        self.problem, self.detail, self.reason = problem, detail, reason
 
 
 def too_much_head() -> Refused:
     """Headers without end."""
-    return Refused(431, "Headers too large", f"wanted at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES:,} bytes together")
+    return Refused(problems.LONG_HEAD, f"wanted at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES:,} bytes together")
 
 
 def too_much_waiting() -> Refused:
     """The worker holds as much as it may of requests that it has not begun."""
-    sentence = "Too many large pictures at once. Please try again in a moment."
-    return Refused(503, "Busy", "got more bytes than are kept of requests not yet begun", "bytes", sentence)
+    return Refused(problems.BUSY, "got more bytes than are kept of requests not yet begun", "bytes")
 
 
 @dataclass(slots=True, eq=False)
@@ -55,17 +53,15 @@ class Request:
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1 or (not hosts and self.version == "1.1") or (hosts and not _HOST.fullmatch(hosts[0])):
             got = f"Host: {printable(hosts[0].decode('latin-1'))}" if len(hosts) == 1 else f"{len(hosts)} Host headers"
-            raise Refused(400, "Bad request", f"got {got}; wanted one Host header that names a host")
+            raise Refused(problems.BAD_REQUEST, f"got {got}; wanted one Host header that names a host")
 
     def check_protocol(self) -> None:
         """Raise Refused for a version of HTTP that this is not, and for a body packed in more than chunks (RFC 9112, 6.1)."""
         if self.version not in ("1.0", "1.1"):
-            raise Refused(505, "HTTP version not supported", f"got HTTP/{printable(self.version)}; wanted 1.1 or 1.0")
+            raise Refused(problems.OTHER_HTTP, f"got HTTP/{printable(self.version)}; wanted 1.1 or 1.0")
         for name, value in self.headers:
             if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                raise Refused(
-                    501, "Not implemented", f"got Transfer-Encoding: {printable(value.decode('latin-1'))}; wanted chunked"
-                )
+                raise Refused(problems.PACKED, f"got Transfer-Encoding: {printable(value.decode('latin-1'))}; wanted chunked")
 
 
 def printable(text: str) -> str:

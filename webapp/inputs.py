@@ -15,7 +15,7 @@ from flask import Request, json
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from digits import contract as c
-from digits.errors import BadImage, BadTensor, EncodedBody, InputError, NotAnImage, TooLarge
+from digits.errors import BadImage, BadTensor, InputError, NotAnImage, TooLarge
 
 MAX_ITEMS, MAX_TENSORS = 64, 1024
 PIXELS = c.IMAGE_PX * c.IMAGE_PX
@@ -27,6 +27,10 @@ TENSORS = "application/octet-stream"
 BODY = "digits.body"
 _JSON_WORDS = {dict: "an object", list: "a list", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
 _MAGIC = (PNG, b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
+
+
+class EncodedBody(InputError):
+    """The body is compressed, and Content-Encoding says so."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,8 @@ NO_OPTIONS = Options()
 
 def read(request: Request) -> Submission:
     """Find out what was sent.  Raises an InputError."""
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding != "identity":
+    encoding = request.headers.get("Content-Encoding", "")
+    if {one.strip().lower() for one in encoding.split(",")} - {"", "identity"}:
         raise EncodedBody(f"got Content-Encoding: {encoding[:40]}; wanted the body as it is")
     at_hand: bytes = request.environ.get(BODY, b"")
     if request.mimetype == "multipart/form-data" and not at_hand.startswith(_MAGIC):  # a form begins with its boundary
@@ -82,7 +86,7 @@ def bare(data: bytes, mimetype: str) -> Submission | None:
 
 def _is_json(data: bytes) -> bool:
     """Whether bytes that may be a tensor are JSON: a digit's corners are paper."""
-    return data[:1] in (b"{", b"[") and data.rstrip()[-1:] in (b"}", b"]")
+    return data.lstrip()[:1] in (b"{", b"[") and data.rstrip()[-1:] in (b"}", b"]")
 
 
 def is_small(body: bytes, content_type: str) -> bool:
@@ -99,9 +103,13 @@ def _body(request: Request) -> bytes:
     """The body, which our own worker has at hand already.  Raises TooLarge."""
     limit = request.max_content_length
     if limit is not None and (request.content_length or 0) > limit:
-        raise TooLarge(f"got a larger body; wanted at most {limit:,} bytes")
+        raise _too_large(request)
     at_hand: bytes | None = request.environ.get(BODY)
     return request.get_data(cache=False) if at_hand is None else at_hand
+
+
+def _too_large(request: Request) -> TooLarge:
+    return TooLarge(f"got a larger body; wanted at most {request.max_content_length:,} bytes")
 
 
 def options(request: Request) -> Options:
@@ -134,7 +142,7 @@ def _multipart(request: Request) -> Submission:
         files = [file for name in ("image", "images") for file in request.files.getlist(name)]
     except RequestEntityTooLarge:
         if (request.content_length or 0) > (request.max_content_length or math.inf):
-            raise
+            raise _too_large(request) from None
         raise TooLarge(f"got a form of more fields; wanted at most {request.max_form_parts:,}") from None
     texts = [text for name in ("image", "images") for text in request.form.getlist(name)]
     if not files and not texts:
@@ -155,7 +163,7 @@ def _json(data: bytes) -> Submission:
         where = f": {exc.msg} at character {exc.pos}" if isinstance(exc, JSONDecodeError) else ""
         raise InputError(f"the body is not valid JSON{where}") from None
     if isinstance(document, dict) and "image" in document:
-        if "images" in document:
+        if document.get("images") is not None:
             raise InputError("got JSON with both `image` and `images`; wanted one of them")
         return _bounded([_decoded(document["image"])], many=False)
     listed = document.get("images") if isinstance(document, dict) else document

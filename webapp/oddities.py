@@ -38,8 +38,8 @@ def oddity(image: Image28) -> Oddity | None:
     """Tell a dot, a scribble, or many pieces, from a digit.  image: uint8 [28, 28]."""
     inked = image >= INKED
     count = np.count_nonzero(inked)
-    if BLOT_PX**2 <= count <= DISC_PX and _holds_a_square(inked) and _euler(inked) == 1:
-        return Oddity.DOT
+    if count >= BLOT_PX**2 and _holds_a_square(inked) and _euler(inked) == 1:
+        return Oddity.SCRIBBLE if count > DISC_PX or _fills_its_box(inked) else Oddity.DOT
     if count > FULL_PX:
         return Oddity.SCRIBBLE
     ink = image >= TOUCHED
@@ -50,12 +50,18 @@ def oddity(image: Image28) -> Oddity | None:
 
 
 def _holds_a_square(ink: NDArray[np.bool_]) -> bool:
-    """Whether there is a square of ink, BLOT_PX on a side: what eroding by 2, 4, 8 and the rest leaves along each axis."""
+    """Whether there is a square of ink, BLOT_PX on a side: what is left of 2, 4, 8 and then 12 in a row, along each axis."""
     for _ in range(2):
         for shift in (1, 2, 4, BLOT_PX - 8):
             ink = ink[shift:] & ink[:-shift]
         ink = ink.T
     return bool(ink.any())
+
+
+def _fills_its_box(ink: NDArray[np.bool_]) -> bool:
+    """Whether corners are inked too, as they are where a canvas is covered and not where a round brush touched it."""
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    return bool(np.count_nonzero(ink) > 0.93 * (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1))
 
 
 # What each 2×2 square adds to four times Euler's number, by which of its pixels are inked (1, 2, 4, 8), where pixels touch at

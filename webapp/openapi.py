@@ -6,13 +6,13 @@ from typing import Any
 
 import digits
 from digits import contract as c
+from digits import errors
 from digits.settings import WebSettings
 from webapp import problems
 from webapp.inputs import MAX_ITEMS, MAX_TENSORS
 from webapp.oddities import Oddity
 
 _IMAGES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif")
-_LATER = (429, 502, 503, 504)
 _REQUEST_ID = {"X-Request-Id": {"description": "the caller's own, or a new one", "schema": {"type": "string"}}}
 _RETRY_AFTER = {"Retry-After": {"description": "seconds to wait, where asking again may help", "schema": {"type": "integer"}}}
 
@@ -47,9 +47,10 @@ def _predict(settings: WebSettings) -> dict[str, Any]:
     images = {"type": "array", "items": listed, "minItems": 1, "maxItems": MAX_ITEMS}
     many = {"type": "object", "properties": {"images": images}, "required": ["images"]}
     binary: dict[str, Any] = {}
-    by_status: dict[int, set[str]] = {}
+    by_status: dict[int, list[problems.Problem]] = {}
     for problem in problems.everything():
-        by_status.setdefault(problem.status, set()).add(problem.title)
+        if problem not in (*problems.NO_VIEW, problems.TABLE[errors.DataUnavailable]):
+            by_status.setdefault(problem.status, []).append(problem)
     return {
         "summary": "Read the digit in each picture",
         "description": f"What the bytes are counts more than Content-Type. Bodies are at most {settings.max_body_bytes:,} bytes, "
@@ -72,13 +73,16 @@ def _predict(settings: WebSettings) -> dict[str, Any]:
         },
         "responses": {
             "200": _json("The answer", {"oneOf": [_ref("Answer"), _ref("Answers")]}),
-            **{str(status): _problem(" · ".join(sorted(by_status[status])), status in _LATER) for status in sorted(by_status)},
+            **{str(status): _problem(*by_status[status]) for status in by_status},
         },
     }
 
 
 def _get(summary: str, schema: str, statuses: tuple[int, ...] = (), also_503: str = "") -> dict[str, Any]:
-    responses = {"200": _json(summary, _ref(schema)), **{str(status): _problem("Not now") for status in statuses}}
+    responses = {
+        "200": _json(summary, _ref(schema)),
+        **{str(status): _problem(problems.TABLE[errors.ModelUnavailable]) for status in statuses},
+    }
     if also_503:
         responses["503"] = _json("Not now", _ref(also_503))
     return {"summary": summary, "responses": responses}
@@ -96,8 +100,10 @@ def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "headers": _REQUEST_ID, "content": {"application/json": {"schema": schema}}}
 
 
-def _problem(description: str, later: bool = False) -> dict[str, Any]:
-    headers = {**_REQUEST_ID, **(_RETRY_AFTER if later else {})}
+def _problem(*alike: problems.Problem) -> dict[str, Any]:
+    """Problems of one status."""
+    description = " · ".join(one.title for one in alike)
+    headers = {**_REQUEST_ID, **(_RETRY_AFTER if any(one.retry_after_s for one in alike) else {})}
     return {"description": description, "headers": headers, "content": {"application/problem+json": {"schema": _ref("Problem")}}}
 
 

@@ -11,6 +11,7 @@ from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from digits import errors
+from webapp.inputs import EncodedBody
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ TABLE: dict[type[errors.DigitsError], Problem] = {
     errors.NotAnImage: Problem(
         415, "Not an image", "That is not a picture this service can read. Send PNG, JPEG, WebP, BMP or GIF."
     ),
-    errors.EncodedBody: Problem(415, "Encoded body", "The picture came compressed. Send it as it is."),
+    EncodedBody: Problem(415, "Encoded body", "The body came encoded. Send it as it is."),
     errors.BlankCanvas: Problem(422, "Nothing drawn", "There is nothing on the canvas yet. Draw a digit first."),
     errors.TooLarge: Problem(413, "Too large", "The picture is too large."),
     errors.BadTensor: Problem(400, "Wrong tensor", "The tensor has the wrong type, shape or length."),
@@ -44,9 +45,7 @@ TABLE: dict[type[errors.DigitsError], Problem] = {
     errors.ModelUnavailable: Problem(
         503, "Model unavailable", "The model is not available just now. Please try again in a moment.", 1
     ),
-    errors.NotAModelServer: Problem(
-        502, "Not a model server", "The model server does not answer as one. Please try again in a moment.", 1
-    ),
+    errors.NotAModelServer: Problem(502, "Not a model server", "What answers here is no model server."),
     errors.ModelNotFound: Problem(404, "No such model", "That version of the model is not being served."),
     errors.DeadlineExceeded: Problem(504, "Too slow", "The answer did not come in time. Please try again.", 1),
     errors.Overloaded: Problem(503, "Busy", "Too many drawings at once. Please try again in a moment.", 1),
@@ -57,22 +56,25 @@ TABLE: dict[type[errors.DigitsError], Problem] = {
     errors.DataUnavailable: Problem(500, "Data missing", "Data that should be here is missing."),
 }
 
-AT_THE_DOOR = (
-    Problem(404, "Not Found", "There is no such page."),
-    Problem(405, "Method Not Allowed", "That page takes other methods; Allow says which."),
-    Problem(408, "Request too slow", "The request did not come in whole in time."),
-    Problem(414, "Address too long", "The address is too long."),
-    Problem(429, "Too many requests", "That is too fast. Please wait a moment."),
-    Problem(431, "Headers too large", "The headers are too many or too long."),
-    Problem(501, "Not implemented", "The body is packed in more than chunks."),
-    Problem(505, "HTTP version not supported", "This is neither HTTP/1.1 nor HTTP/1.0."),
-)
-"""What never reaches a view, for those who describe the API; `webapp.incoming` and Flask say it in more detail."""
+BUSY = TABLE[errors.Overloaded]
+BAD_REQUEST = Problem(400, "Bad request", "That is no request that can be read.")
+NOT_FOUND = Problem(404, "Not Found", "There is no such page.")
+WRONG_METHOD = Problem(405, "Method Not Allowed", "That page takes other methods.")
+TOO_SLOW = Problem(408, "Request too slow", "The request did not come in whole in time.")
+LONG_ADDRESS = Problem(414, "Address too long", "The address is too long.")
+TOO_MANY = Problem(429, "Too many requests", "That is too fast. Please wait a moment.", 1)
+LONG_HEAD = Problem(431, "Headers too large", "The headers are too many or too long.")
+PACKED = Problem(501, "Not implemented", "The body is packed in a way that is not known here.")
+OTHER_HTTP = Problem(505, "HTTP version not supported", "This is neither HTTP/1.1 nor HTTP/1.0.")
+NO_VIEW = (NOT_FOUND, WRONG_METHOD)
+"""What Flask says where no view answers."""
+AT_THE_DOOR = (BAD_REQUEST, TOO_SLOW, LONG_ADDRESS, TOO_MANY, LONG_HEAD, PACKED, OTHER_HTTP)
+"""What is refused before there is a request (`webapp.incoming`)."""
 
 
 def everything() -> list[Problem]:
     """All problems, by status."""
-    return sorted({*TABLE.values(), *AT_THE_DOOR}, key=lambda one: (one.status, one.title))
+    return sorted({*TABLE.values(), *NO_VIEW, *AT_THE_DOOR}, key=lambda one: (one.status, one.title))
 
 
 def name_of(problem: Problem) -> str:
@@ -124,7 +126,7 @@ def response(problem: Problem, detail: str, request_id: str) -> Response:
     made = Response(json.dumps(document(problem, detail, request_id)), problem.status, mimetype=MIMETYPE)
     if problem.retry_after_s is not None:
         made.headers["Retry-After"] = str(problem.retry_after_s)
-    if problem.status == 415:
+    if problem is TABLE[EncodedBody]:
         made.headers["Accept-Encoding"] = "identity"  # RFC 9110, 12.5.3
     return made
 
@@ -132,14 +134,21 @@ def response(problem: Problem, detail: str, request_id: str) -> Response:
 def told(error: BaseException, request_id: str) -> tuple[Problem, str]:
     """The problem for an error, and its detail; one nobody foresaw is logged, and told by id only."""
     if isinstance(error, errors.DigitsError):
-        return problem_for(error), error.outside if isinstance(error, errors.ServingError) else str(error)
+        return problem_for(error), error.outside
     log.error("request %s failed", request_id, exc_info=error)
     return TABLE[errors.DigitsError], UNFORESEEN
 
 
-def respond(problem: Problem, detail: str, why: str = "") -> Response:
-    """The problem as the answer to the present request.  why: for the log, where that may know more than the caller."""
-    g.why = why or detail
+def why(error: BaseException) -> str:
+    """What the log says of an error: of the caller's mistakes their kind only, for their text quotes what was sent."""
+    if isinstance(error, errors.InputError):
+        return problem_for(error).title
+    return printable(str(error)) if isinstance(error, errors.DigitsError) else UNFORESEEN
+
+
+def respond(problem: Problem, detail: str, reason: str = "") -> Response:
+    """The problem as the answer to the present request.  reason: for the log."""
+    g.why = reason or problem.title
     return response(problem, detail, request_id())
 
 
@@ -148,7 +157,7 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(errors.DigitsError)
     def known(error: errors.DigitsError) -> Response:
-        return respond(*told(error, request_id()), str(error))
+        return respond(*told(error, request_id()), why(error))
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> Response:
@@ -157,14 +166,14 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:
-        name, words = error.name, error.description or error.name
-        detail = f"got {request.method} {request.path[:100]}: {words}"
+        problem = next((one for one in NO_VIEW if one.status == error.code), Problem(error.code or 500, error.name, error.name))
         allowed = ", ".join(getattr(error, "valid_methods", None) or ()) if error.code == 405 else ""
-        response = respond(Problem(error.code or 500, name, words), f"{detail} Wanted {allowed}." if allowed else detail)
+        got = f"got {request.method} {request.path[:100]}"
+        response = respond(problem, f"{got}; wanted {allowed}" if allowed else got)
         if allowed:
             response.headers["Allow"] = allowed
         return response
 
     @app.errorhandler(Exception)
     def unknown(error: Exception) -> Response:
-        return respond(*told(error, request_id()))
+        return respond(*told(error, request_id()), why(error))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+from webapp import problems
 from webapp.incoming import Refused
 
 MAX_CLIENTS = 10_000
@@ -17,10 +19,9 @@ class Rates:
 
     def __init__(self, per_second: float) -> None:
         self.limited = per_second > 0
-        self.pause_s = max(1, math.ceil(1 / per_second)) if self.limited else 1
-        """After so many seconds one more is allowed."""
+        pause_s = max(1, math.ceil(1 / per_second)) if self.limited else 1  # then one more is allowed
         got = f"got more than {per_second:g} requests a second from one address"
-        self.refusal = Refused(429, "Too many requests", got, "rate", "That is too fast. Please wait a moment.")
+        self.refusal = Refused(replace(problems.TOO_MANY, retry_after_s=pause_s), got, "rate")
         self._rate = per_second
         self._buckets: dict[str, tuple[float, float]] = {}
 

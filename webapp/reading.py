@@ -45,7 +45,7 @@ def refusal(error: BaseException, request_id: str) -> Reply:
     """The problem for an error."""
     problem, detail = problems.told(error, request_id)
     body = json.dumps(problems.document(problem, detail, request_id))
-    return Reply(problem.status, problems.MIMETYPE, body, problem.retry_after_s, problems.printable(str(error)))
+    return Reply(problem.status, problems.MIMETYPE, body, problem.retry_after_s, problems.why(error))
 
 
 Asked = tuple[inputs.Submission, inputs.Options]

@@ -82,6 +82,6 @@ def register(app: Flask) -> None:
 
 def _failure() -> dict[str, str]:
     """Why the present request failed, and the caller's trace."""
-    facts = {"why": problems.printable(g.why)} if "why" in g else {}
+    facts = {"why": g.why} if "why" in g else {}
     trace = tracing.accepted(request.headers.get("traceparent"))
     return facts if trace is None else {**facts, "trace_id": trace.trace_id}

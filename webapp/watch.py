@@ -127,7 +127,7 @@ class Watch:
             try:
                 versions[number] = known or self._check(number)
             except ContractMismatch as exc:
-                refused[number] = str(exc)
+                refused[number] = exc.outside
                 if number not in self.state.refused:
                     log.error("version %d is refused: %s", number, exc)
         trouble = "" if versions or refused else f"{self._client.target} has no version of {self._model} available"
