@@ -37,21 +37,24 @@ def load(path: Path) -> PenDigits:
     """Read the packed strokes.  Raises DataUnavailable."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            labels, per_digit, per_stroke, points = (
-                file[name] for name in ("labels", "strokes_per_digit", "points_per_stroke", "points")
-            )  # fmt: skip
+            arrays = {name: file[name] for name in ("labels", "strokes_per_digit", "points_per_stroke", "points")}
     except Exception as exc:
         wanted = "an .npz with labels, strokes_per_digit, points_per_stroke, points"
         raise DataUnavailable(f"{path} holds no pen digits ({exc}); wanted {wanted}") from exc
+    for name, array in arrays.items():
+        kinds, inner, wanted = ("iuf", (2,), "numbers [points, 2]") if name == "points" else ("iu", (), "whole numbers [N]")
+        if array.dtype.kind not in kinds or not array.ndim or array.shape[1:] != inner:
+            raise DataUnavailable(f"{path}: {name} is {array.dtype} {list(array.shape)}; wanted {wanted}")
+    labels, per_digit, per_stroke, points = arrays.values()
     if not (len(labels) == len(per_digit) and per_digit.sum() == len(per_stroke) and per_stroke.sum() == len(points)):
         counts = f"{len(labels)} labels, {len(per_digit)} digits of {per_digit.sum()} strokes, {len(per_stroke)} strokes of "
         raise DataUnavailable(f"{path} is not whole: {counts}{per_stroke.sum()} points, {len(points)} points")
-    shaped = labels.ndim == 1 and points.ndim == 2 and points.shape[1] == 2 and len(labels) > 0
-    typed = labels.dtype.kind in "iu" and points.dtype.kind in "iuf"
-    if not (shaped and typed and np.isfinite(points).all() and np.isin(labels, range(10)).all()):
-        got = f"labels {labels.dtype} {list(labels.shape)}, points {points.dtype} {list(points.shape)}"
-        raise DataUnavailable(f"{path}: got {got}; wanted labels of 0 to 9, whole [N], and finite points [M, 2]")
-    points = points.astype(np.float32) * np.array([1, -1], np.float32)
+    if not len(labels) or not np.isin(labels, range(10)).all():
+        raise DataUnavailable(f"{path}: got {len(labels)} labels, of {np.unique(labels).tolist()[:12]}; wanted some, of 0 to 9")
+    with np.errstate(over="ignore"):
+        points = points.astype(np.float32) * np.array([1, -1], np.float32)
+    if not np.isfinite(points).all():
+        raise DataUnavailable(f"{path} holds points that are not finite")
     pieces = np.split(points, np.cumsum(per_stroke.astype(np.int64))[:-1])
     strokes, at = [], 0
     for count in per_digit:
@@ -59,7 +62,7 @@ def load(path: Path) -> PenDigits:
         at += int(count)
     if not all(strokes):
         raise DataUnavailable(f"{path}: digit {next(i for i, one in enumerate(strokes) if not one)} has no stroke")
-    return PenDigits(strokes, labels)
+    return PenDigits(strokes, labels.astype(np.uint8))
 
 
 def draw(strokes: Sequence[NDArray[np.floating]], brush_px: float, size: float) -> Image.Image:

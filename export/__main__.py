@@ -148,8 +148,10 @@ def _scratch() -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as name:
             yield Path(name)
     except OSError as exc:
+        if exc.errno not in publish.NO_ROOM:
+            raise
         where = f"{tempfile.gettempdir()}, where temporary files are written"
-        raise publish.CannotPublish(f"{where}: {exc.strerror or exc}; nothing was published") from exc
+        raise publish.CannotPublish(f"{where}: {exc.strerror}; nothing was published") from exc
 
 
 def _drawings(path: Path | None) -> list[bytes]:
@@ -204,7 +206,7 @@ def _not_worse(card: dict[str, Any], base_path: Path, force: bool) -> Finding:
             compared += [
                 (f"drawings, {name}", drawn[name], float(before[name]), DRAWN_MARGIN) for name in drawn if same and name in before
             ]
-            left = "" if not before or (drawn and same) else f"; its drawings were {'others' if drawn else 'not measured on'}"
+            left = "" if not before or (drawn and same) else "; drawings not compared: they are of another file, or not measured"
         except (DigitsError, KeyError, TypeError, ValueError) as exc:
             print(f"version {number} is passed over: {exc!r}")
             continue

@@ -14,6 +14,7 @@ from pathlib import Path
 from digits.errors import ArtifactError
 
 STAGING = ".staging-"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class CannotPublish(ArtifactError):
@@ -62,7 +63,7 @@ def staging(base_path: Path) -> Iterator[Path]:
     try:
         yield folder
     except OSError as exc:
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if exc.errno in NO_ROOM:
             raise CannotPublish(f"{base_path}: {exc.strerror}; nothing was published") from exc
         raise
     finally:

@@ -180,10 +180,13 @@ def test_the_newest_readable_version_is_the_measure(tmp_path: Path, capsys: pyte
     assert not found.holds
     assert found.figure.startswith("against version 2: held-out digits")
     assert _not_worse(worse, tmp_path, force=True).figure.endswith(", forced")
+    assert card["drawings_sha256"], "the shipped card says which file"
+    left_out = "; drawings not compared: they are of another file, or not measured"
     others = _not_worse(worse | {"drawings_sha256": "of another file"}, tmp_path, force=False)
-    assert others.holds == (card.get("drawings_sha256") is not None), "figures of two files are not compared"
+    assert (others.holds, others.figure.endswith(left_out)) == (True, True), "figures of two files are not compared"
+    assert not _not_worse(worse | {"drawings_sha256": None}, tmp_path, force=False).holds, "an older report does not say which"
     bare = _not_worse(card | {"figures": card["figures"] | {"drawings": {}}}, tmp_path, force=False)
-    assert bare.figure.endswith("; its drawings were not measured on")
+    assert bare.figure.endswith(left_out)
 
 
 def test_a_model_without_its_report_is_refused(tmp_path: Path) -> None:

@@ -210,26 +210,32 @@ def test_an_archive_that_is_not_whole_is_refused(changes: dict[str, np.ndarray],
 STROKES = np.array([[0, 0], [0, 9], [5, 5], [6, 9]], np.int16)
 
 
+WHOLE = {"labels": np.array([1, 2], np.uint8), "strokes_per_digit": np.array([1, 1]), "points_per_stroke": np.array([2, 2]),
+         "points": STROKES}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("labels", "points"),
+    ("changes", "complaint"),
     [
-        ([1, 12], STROKES),
-        ([[1], [2]], STROKES),
-        (["1", "2"], STROKES),
-        ([1.0, 2.0], STROKES),
-        ([1, 2], STROKES * np.nan),
-        ([1, 2], np.zeros((4, 3))),
-        ([], STROKES[:0]),
+        ({"labels": np.array([1, 12])}, r"got 2 labels, of \[1, 12\]; wanted some, of 0 to 9"),
+        ({"labels": np.array([[1], [2]])}, r"labels is int64 \[2, 1\]; wanted whole numbers \[N\]"),
+        ({"labels": np.array(["1", "2"])}, "labels is <U1"),
+        ({"labels": np.array([1.0, 2.0])}, "labels is float64"),
+        ({"points_per_stroke": np.array(4)}, r"points_per_stroke is int64 \[\]"),
+        ({"strokes_per_digit": np.array(["1", "1"])}, "strokes_per_digit is <U1"),
+        ({"points": STROKES * np.nan}, "not finite"),
+        ({"points": STROKES * 1e300}, "not finite"),
+        ({"points": np.zeros((4, 3))}, r"points is float64 \[4, 3\]; wanted numbers \[points, 2\]"),
+        ({"points": STROKES[:3]}, "is not whole"),
+        ({name: array[:0] for name, array in WHOLE.items()}, "got 0 labels"),
     ],
 )
-def test_a_file_of_drawings_is_checked_before_it_is_used(labels: list[object], points: np.ndarray, tmp_path: Path) -> None:  # type: ignore[type-arg]
-    strokes = [2] * (len(points) // 2)
+def test_a_file_of_drawings_is_checked_before_it_is_used(changes: dict[str, np.ndarray], complaint: str, tmp_path: Path) -> None:  # type: ignore[type-arg]
     path = tmp_path / "pen.npz"
-    np.savez(path, labels=np.array([1, 2], np.uint8), strokes_per_digit=[1, 1], points_per_stroke=[2, 2], points=STROKES)
+    np.savez(path, **WHOLE)
     assert len(drawings.load(path).strokes) == 2
-    shape = {"strokes_per_digit": np.array([1] * len(strokes), np.uint8), "points_per_stroke": np.array(strokes, np.uint16)}
-    np.savez(path, labels=np.array(labels), points=points, **shape)
-    with pytest.raises(DataUnavailable, match=r"wanted labels of 0 to 9, whole \[N\], and finite points \[M, 2\]"):
+    np.savez(path, **{**WHOLE, **changes})
+    with pytest.raises(DataUnavailable, match=complaint):
         drawings.load(path)
 
 

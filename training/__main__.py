@@ -39,23 +39,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.seed + options.seeds > 2**32:
         parser.error(f"--seed {options.seed} --seeds {options.seeds}; wanted seeds below {2**32:,}")
-    from training.distil import NotATeacher
-    from training.fit import CannotResume
-
     try:
-        return _train(options)
-    except (DataUnavailable, CannotResume, NotATeacher, OSError) as exc:
-        print(f"training: {exc}", file=sys.stderr)
-        return 1
+        from training.distil import NotATeacher
+        from training.fit import CannotResume
+
+        try:
+            return _train(options)
+        except (DataUnavailable, CannotResume, NotATeacher, OSError) as exc:
+            print(f"training: {exc}", file=sys.stderr)
+            return 1
     except KeyboardInterrupt:
-        print("training: stopped; --resume goes on from the last checkpoint", file=sys.stderr)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressed twice, it means the same
+        print("training: stopped; --resume goes on from the last checkpoint, if there is one", file=sys.stderr)
         return STOPPED
-
-
-def _stop(*_: object) -> None:
-    """The first Ctrl-C; what comes while the run is being ended means the same."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _options() -> argparse.ArgumentParser:
@@ -176,5 +172,4 @@ def _compare_seeds(reports: list[dict[str, Any]], out: Path, seeds: range) -> No
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, _stop)
     sys.exit(main())

@@ -15,11 +15,10 @@ import keras
 import numpy as np
 
 from digits.contract import Images28
-from training import augment, batches, cache, files, network
+from training import augment, batches, cache, data, distil, files, learning, network
 from training.batches import Batches, Source
 from training.data import Labels, Mnist, padded, standardise
-from training.distil import Distilled, accuracy
-from training.network import built, rebuilt
+from training.network import rebuilt
 from training.recipe import Recipe
 
 HISTORY = "history.json"
@@ -39,22 +38,6 @@ class CannotResume(Exception):
     """The checkpoint does not belong to this recipe."""
 
 
-def compiled(recipe: Recipe, taught: bool) -> keras.Model:
-    """Build and compile a fresh network for the recipe, with teachers or without."""
-    steps = recipe.epochs * recipe.steps_per_epoch
-    warmup = int(recipe.warmup_epochs * recipe.steps_per_epoch)
-    rate = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=recipe.peak_rate / 20, warmup_target=recipe.peak_rate, warmup_steps=warmup,
-        decay_steps=max(steps - warmup, 1), alpha=recipe.final_rate,
-    )  # fmt: skip
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, use_ema=True, ema_momentum=recipe.averaging)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    model = built(recipe.network, recipe.precision, recipe.dropout)
-    loss = Distilled(recipe.teacher_weight, recipe.teacher_temperature) if taught else "categorical_crossentropy"
-    model.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
-    return model
-
-
 def train(
     recipe: Recipe, mnist: Mnist, source: Source, statistics: tuple[float, float], seed: int, folder: Path, commit: str = "",
     resume: bool = False, say: Callable[[str], None] = print,
@@ -70,10 +53,10 @@ def train(
     identity = json.loads(json.dumps({
         "recipe": asdict(recipe), "seed": seed, "source": source.identity,
         "data": mnist.sha256, "images": len(mnist.train_images),
-        "code": cache.digest(augment, batches, network, sys.modules[__name__]),
+        "code": cache.digest(augment, batches, data, distil, learning, network, sys.modules[Recipe.__module__]),
     }))  # fmt: skip
     keras.utils.set_random_seed(seed)
-    model = compiled(recipe, taught=source.teachers > 0)
+    model = learning.compiled(recipe, taught=source.teachers > 0)
     history, commits = _resumed(model, folder, identity) if resume and (folder / HISTORY).exists() else ([], [])
     done = len(history)
     if done:
@@ -81,9 +64,9 @@ def train(
     if done < recipe.epochs:
         if commit not in commits:
             commits.append(commit)
-        data = Batches(source, recipe, statistics, seed, epoch=done)
-        keeper = _Keeper(recipe, mnist, statistics, folder, {"identity": identity, "commits": commits}, history, data, seed, say)
-        model.fit(data, epochs=recipe.epochs, initial_epoch=done, verbose=0, callbacks=[keeper], shuffle=False)
+        feed = Batches(source, recipe, statistics, seed, epoch=done)
+        keeper = _Keeper(recipe, mnist, statistics, folder, {"identity": identity, "commits": commits}, history, feed, seed, say)
+        model.fit(feed, epochs=recipe.epochs, initial_epoch=done, verbose=0, callbacks=[keeper], shuffle=False)
     else:  # the run was killed after its last epoch, before the averages were put in place
         model.optimizer.finalize_variable_values(model.trainable_variables)
     # the weights were float32 all along; now the arithmetic is too
@@ -145,7 +128,7 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = logs or {}
+        logs, learnt_s = logs or {}, time.monotonic() - self._epoch_began
         loss, error = measure(self.model, self._mnist.held_images, self._mnist.held_labels, self._statistics)
         row = {
             "epoch": epoch + 1, "loss": float(logs["loss"]), "accuracy": float(logs["accuracy"]),
@@ -161,7 +144,7 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
             if old != kept:
                 old.unlink()
         left = (time.monotonic() - self._began) / (epoch + 1 - self._first) * (self._recipe.epochs - epoch - 1)
-        rate = self._recipe.steps_per_epoch * self._recipe.batch / row["seconds"]
+        rate = self._recipe.steps_per_epoch * self._recipe.batch / learnt_s
         self._say(
             f"epoch {epoch + 1}/{self._recipe.epochs} done  loss {row['loss']:.4f}  held out {100 * (1 - error):.2f} %"
             f" (loss {loss:.4f})  {row['seconds']:.0f} s, {rate:.0f} images/s  {_clock(left)} left"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.contract import CLASSES
-from training import augment, batches, cache, files
+from training import augment, batches, cache, data, distil, files
 from training.augment import Pixels
 from training.batches import Fresh, Targets, one_hot
 from training.data import Labels, standardise
@@ -77,7 +77,7 @@ def _key(pools: Pools, recipe: Recipe, statistics: tuple[float, float], teachers
     """Everything that the lessons depend on, code and all."""
     drawn = f"{recipe.distortion}/{recipe.settle_distortion}/{recipe.shares(0)}/{recipe.shares(recipe.epochs - 1)}"
     sizes = f"{recipe.epoch_images}/{recipe.batch}/{statistics}/{recipe.precision}"
-    code = cache.digest(augment, batches, sys.modules[__name__])
+    code = cache.digest(augment, batches, data, distil, sys.modules[__name__])
     return f"{pools.key}/{drawn}/{sizes}/{teachers.sha256}/{teachers.temperature}/{seed}/{code}"
 
 

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -36,7 +37,8 @@ class Pools:
 
 
 def _end_with_the_parent() -> None:
-    """Do not outlive a run that is killed."""
+    """Do not outlive a run that is killed; Ctrl-C is the parent's to hear."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None
 
@@ -45,6 +47,16 @@ def _end_with_the_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """SIGINT waits until the end of this; processes that begin meanwhile never get one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _redraw_chunk(job: tuple[int, Images28]) -> Images28:
@@ -71,12 +83,11 @@ def _made(train: Images28, synthetic_images: int, seed: int, say: Callable[[str]
     redraw_jobs = [(seed * 1_000_003 + at, train[at : at + CHUNK]) for at in range(0, len(train), CHUNK)]
     draw_jobs = [(seed * 1_000_003 + 500_000 + at, min(CHUNK, synthetic_images - at)) for at in range(0, synthetic_images, CHUNK)]
     workers = ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_end_with_the_parent)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear: the workers begin with this
-    redrawing = workers.map(_redraw_chunk, redraw_jobs)
-    signal.signal(signal.SIGINT, before)
     try:
+        with _interrupts_held_back():  # the workers are started here, and hear no Ctrl-C while they start
+            redrawing, drawing = workers.map(_redraw_chunk, redraw_jobs), workers.map(_draw_chunk, draw_jobs)
         again = list(_progress(redrawing, len(redraw_jobs), "redrawing MNIST", say))
-        drawn = list(_progress(workers.map(_draw_chunk, draw_jobs), len(draw_jobs), "drawing digits", say))
+        drawn = list(_progress(drawing, len(draw_jobs), "drawing digits", say))
     finally:
         workers.shutdown(wait=False, cancel_futures=True)
     return {

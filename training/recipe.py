@@ -30,15 +30,13 @@ class Recipe:
     mnist_share: float = 0.60  # most of all, for it alone was written by people
     redrawn_share: float = 0.15  # MNIST's shapes under a brush: the canvas's look; they bring no new shape, so fewer will do
     synthetic_share: float = 0.25  # the hands MNIST never met; a tenth is enough for 1 and 7, not for 4 and 9
-    synthetic_images: int = (
-        100_000  # distinct drawings: each comes some ten times in a run, distorted anew, and takes 1 ms to make
-    )
+    synthetic_images: int = 100_000  # distinct drawings: each comes some ten times in a run, distorted anew
 
     distortion: Distortion = field(default_factory=Distortion)
 
     # at the end the digits come nearly as people will send them: what was learnt under strong distortion stays, and the norms'
     # statistics fit clean ink
-    settle_epochs: int = 18  # a quarter of the run, while the rate is below a sixth of its peak
+    settle_epochs: int = 18  # a quarter of the run, once the rate has fallen to a sixth of its peak
     settle_distortion: float = 0.5
     settle_mnist_share: float = 0.75  # clean MNIST is what the earlier epochs held least of; the other two keep their ratio
 
