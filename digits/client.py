@@ -27,7 +27,6 @@ from digits.errors import (
     DigitsError,
     ModelNotFound,
     ModelUnavailable,
-    NotAModelServer,
     Overloaded,
     ServingError,
 )
@@ -252,7 +251,7 @@ def read_prediction(response: Any, count: int) -> Prediction:
 _BY_CODE: dict[grpc.StatusCode, tuple[type[DigitsError], str]] = {
     grpc.StatusCode.UNAVAILABLE: (ModelUnavailable, "no model server answers"),
     grpc.StatusCode.CANCELLED: (ServingError, "the call was cancelled"),
-    grpc.StatusCode.UNIMPLEMENTED: (NotAModelServer, "what answers is no model server"),
+    grpc.StatusCode.UNIMPLEMENTED: (ServingError, "what answers is no model server"),
     grpc.StatusCode.NOT_FOUND: (ModelNotFound, ""),
     grpc.StatusCode.DEADLINE_EXCEEDED: (DeadlineExceeded, "the model server did not answer in time"),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (Overloaded, "the model server is full"),

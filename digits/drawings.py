@@ -46,7 +46,8 @@ def load(path: Path) -> PenDigits:
         if array.dtype.kind not in kinds or not array.ndim or array.shape[1:] != inner:
             raise DataUnavailable(f"{path}: {name} is {array.dtype} {list(array.shape)}; wanted {wanted}")
     labels, per_digit, per_stroke, points = arrays.values()
-    if not (len(labels) == len(per_digit) and per_digit.sum() == len(per_stroke) and per_stroke.sum() == len(points)):
+    whole = all((counts >= 0).all() for counts in (per_digit, per_stroke))
+    if not (whole and len(labels) == len(per_digit) and per_digit.sum() == len(per_stroke) and per_stroke.sum() == len(points)):
         counts = f"{len(labels)} labels, {len(per_digit)} digits of {per_digit.sum()} strokes, {len(per_stroke)} strokes of "
         raise DataUnavailable(f"{path} is not whole: {counts}{per_stroke.sum()} points, {len(points)} points")
     if not len(labels) or not np.isin(labels, range(10)).all():

@@ -49,10 +49,6 @@ class ModelUnavailable(ServingError):
     """No model server answers at the address, or it is shutting down."""
 
 
-class NotAModelServer(ModelUnavailable):
-    """What answers at the address does not know the API: asking again will not help."""
-
-
 class ModelNotFound(ServingError):
     """The server answers but does not have that model, version or label."""
 

@@ -145,6 +145,10 @@ def _trained(path: Path, force: bool) -> tuple[Any, dict[str, Any]]:
 def _scratch() -> Iterator[Path]:
     """A folder that has nothing to do with the base path.  Raises CannotPublish where it cannot be written to."""
     try:
+        tempfile.gettempdir()
+    except FileNotFoundError as exc:  # it tries several, and keeps why to itself
+        raise publish.CannotPublish(f"temporary files can be written nowhere: {exc.strerror}; nothing was published") from exc
+    try:
         with tempfile.TemporaryDirectory() as name:
             yield Path(name)
     except OSError as exc:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import http.server
 import io
+import itertools
 import json
 import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +100,36 @@ def test_who_is_told_to_come_again_later_does(folder: Path, digits_server: Serve
         files = [str(folder / "a.png")] * 3
         assert main(["predict", *files, "--via", "gateway", "--address", f"127.0.0.1:{web.port}"]) == 0
         assert main(["predict", *files, "--via", "gateway", "--address", f"127.0.0.1:{web.port}", "--timeout", "0.5"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "again", "asked"), [(503, "0", 2), (429, "1", 2), (503, "soon", 1), (503, "²", 1), (504, "1", 1)]
+)
+def test_only_who_is_told_a_time_comes_again(
+    folder: Path, status: int, again: str, asked: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times: list[float] = []
+
+    class Busy(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            times.append(time.monotonic())
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Retry-After", again.encode().decode("latin-1"))
+            self.end_headers()
+            self.wfile.write(b'{"detail": "not now"}')
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        assert main(["predict", str(folder / "a.png"), "--via", "gateway", "--address", address, "--timeout", "1.9"]) == 1
+        server.shutdown()
+    assert "not now" in capsys.readouterr().out
+    assert len(times) == asked
+    assert all(second - first >= 1 for first, second in itertools.pairwise(times))
 
 
 def test_a_pipe_is_read_as_a_file_is(folder: Path, digits_server: Server) -> None:

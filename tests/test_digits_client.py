@@ -16,7 +16,6 @@ from digits.errors import (
     DigitsError,
     ModelNotFound,
     ModelUnavailable,
-    NotAModelServer,
     Overloaded,
     ServingError,
 )
@@ -68,7 +67,7 @@ class Answers(grpc.GenericRpcHandler):
     [
         (grpc.StatusCode.UNAVAILABLE, ModelUnavailable, "no model server answers"),
         (grpc.StatusCode.CANCELLED, ServingError, "the call was cancelled"),
-        (grpc.StatusCode.UNIMPLEMENTED, NotAModelServer, "what answers is no model server"),
+        (grpc.StatusCode.UNIMPLEMENTED, ServingError, "what answers is no model server"),
         (grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineExceeded, "the model server did not answer in time"),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, Overloaded, "the model server is full"),
         (grpc.StatusCode.INTERNAL, ServingError, "the model server answered INTERNAL"),

@@ -227,6 +227,7 @@ WHOLE = {"labels": np.array([1, 2], np.uint8), "strokes_per_digit": np.array([1,
         ({"points": STROKES * 1e300}, "not finite"),
         ({"points": np.zeros((4, 3))}, r"points is float64 \[4, 3\]; wanted numbers \[points, 2\]"),
         ({"points": STROKES[:3]}, "is not whole"),
+        ({"points_per_stroke": np.array([-1, 5])}, "is not whole"),
         ({name: array[:0] for name, array in WHOLE.items()}, "got 0 labels"),
     ],
 )

@@ -30,6 +30,7 @@ def small_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 STOPPED = "training: stopped; --resume goes on from the last checkpoint, if there is one\n"
+ENDED = (128 + signal.SIGINT, -signal.SIGINT)
 
 
 def command(data: Path, out: Path, *more: str) -> list[str]:
@@ -136,7 +137,8 @@ def test_ctrl_c_ends_a_run_in_one_line_however_often_it_is_pressed(small_mnist: 
             early.send_signal(signal.SIGINT)
             time.sleep(0.02)
         _, said = early.communicate(timeout=30)
-        assert (early.returncode, said) == (130, STOPPED)
+        assert said == STOPPED
+        assert early.returncode in ENDED
 
         asked = command(small_mnist, tmp_path / str(pressed), "--epochs", "3")
         asked[asked.index("--limit") + 1] = "5000"
@@ -149,7 +151,8 @@ def test_ctrl_c_ends_a_run_in_one_line_however_often_it_is_pressed(small_mnist: 
             os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to everybody
             time.sleep(0.02)
         _, said = run.communicate(timeout=30)
-        assert (run.returncode, said) == (130, STOPPED)
+        assert said == STOPPED
+        assert run.returncode in ENDED
 
 
 def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
@@ -163,7 +166,7 @@ def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
     mnist = Mnist(images, labels, images, labels, images, labels, "")
     (tmp_path / "history.json").write_text('{"identity": {"seed": 1}, "epochs": []}')
     source = Fresh(Pools((images,) * 3, (labels,) * 3), Recipe())
-    with pytest.raises(CannotResume, match="holds a run of another recipe, data, seed, teachers or code"):
+    with pytest.raises(CannotResume, match=r"holds a run of another recipe, data, seed, teachers or code; .*NEW=1"):
         train(Recipe(), mnist, source, (33.0, 78.0), 1, tmp_path, resume=True)
 
 

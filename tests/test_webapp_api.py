@@ -266,6 +266,7 @@ def test_the_log_has_one_line_of_json_a_request_without_pixels_or_raw_input(web:
     )
     web.ask(body=secret, content_type="multipart/form-data; boundary=x", headers={"X-Request-Id": "form"})
     web.ask("/api/predict?top=secret", ONE, headers={"X-Request-Id": "option"})
+    web.ask("/api/predict?label=secret", ONE, headers={"X-Request-Id": "label"})
     one_of_two = json.dumps([base64.b64encode(ONE).decode(), "nonsense"]).encode()
     web.ask(body=one_of_two, headers={"X-Request-Id": "one-of-two"})
     web.ask("/livez")
@@ -273,7 +274,7 @@ def test_the_log_has_one_line_of_json_a_request_without_pixels_or_raw_input(web:
         whole = [line for line in web.log.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
         lines = [json.loads(line) for line in whole]
         found = {one["request_id"]: one for one in lines}
-        if {"me-too", "find-me", "half", "which", "one-of-two", "form", "option"} <= set(found):
+        if {"me-too", "find-me", "half", "which", "one-of-two", "form", "option", "label"} <= set(found):
             break
         web.ask("/livez")
     assert found["find-me"]["status"] == 200
@@ -283,7 +284,7 @@ def test_the_log_has_one_line_of_json_a_request_without_pixels_or_raw_input(web:
     assert "secret" not in web.log.read_text()
     assert found["half"]["why"] == "Broken image"
     assert (found["form"]["why"], found["option"]["why"]) == ("Not an image", "Unreadable request")
-    assert found["which"]["why"].startswith("version 99 is not being served")
+    assert found["which"]["why"] == found["label"]["why"] == "No such model"
     assert found["half"]["trace_id"] == found["which"]["trace_id"] == trace
     assert (found["one-of-two"]["status"], found["one-of-two"]["failed"]) == (200, 1)
     assert found["me-too"]["status"] == 404

@@ -279,7 +279,10 @@ def test_bodies_that_wait_behind_others_count_as_kept() -> None:
     assert hall.buffered == 0
 
 
-def test_a_client_that_goes_on_asking_does_not_hold_a_worker_that_ends() -> None:
+@pytest.mark.parametrize(("cut", "answers"), [(0, 2), (40, 3)])
+def test_a_client_that_goes_on_asking_does_not_hold_a_worker_that_ends(cut: int, answers: int) -> None:
+    """cut: where each of its segments ends within a request; one that was partly in is answered still."""
+
     async def served() -> tuple[int, bool]:
         taken: list[Any] = []
         wire = Wire()
@@ -287,18 +290,19 @@ def test_a_client_that_goes_on_asking_does_not_hold_a_worker_that_ends() -> None
         hall.take = lambda connection, request: taken.append(request)
         connection = Connection(hall)
         connection.connection_made(wire)
-        connection.data_received(post(b"a") + post(b"b"))  # the second waits for the first
+        more = post(b"more")
+        connection.data_received(post(b"a") + post(b"b") + more[:cut])  # the second waits for the first
         hall.draining = True
         connection.close_if_idle()
         for answered in range(20):
             if len(taken) <= answered:
                 break
-            connection.data_received(post(b"more"))
+            connection.data_received(more[cut:] + more[:cut])
             connection.answer(taken[answered], b"HTTP/1.1 200 OK\r\n", b"")
             await asyncio.sleep(0)
         return len(taken), connection._closing
 
-    assert asyncio.run(served()) == (2, True)
+    assert asyncio.run(served()) == (answers, True)
 
 
 def test_the_event_loop_itself_answers_only_what_is_quick() -> None:

@@ -127,7 +127,6 @@ def test_a_canary_that_is_refused_gets_no_share(backend: Callable) -> None:  # t
         errors.BadModelOutput("nonsense"),
         errors.DeadlineExceeded("late"),
         errors.ServingError("?"),
-        errors.NotAModelServer("UNIMPLEMENTED"),
     ],
 )
 def test_what_will_not_pass_is_not_asked_again(backend: Callable, error: Exception) -> None:  # type: ignore[type-arg]

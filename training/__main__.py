@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # 1.4 × the images a second at batch 256 on AVX2
 
-import numpy as np
-
 from digits.errors import DataUnavailable
 from digits.provenance import git_commit
 
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 
 
 STOPPED = 128 + signal.SIGINT
+"""By Ctrl-C; for a shell the same as dying of it, which is what Python makes of it where it came in the middle of an `exec`."""
 
 
 def say(text: str) -> None:
@@ -34,7 +33,7 @@ def say(text: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train; 0 done, 1 data missing, a checkpoint or teacher that does not fit, or nowhere to write, 2 usage, 130 stopped."""
+    """Train; 0 done, 1 data missing, a checkpoint or teacher that does not fit, or nowhere to write, 2 usage, STOPPED."""
     parser = _options()
     options = parser.parse_args(arguments)
     if options.seed + options.seeds > 2**32:
@@ -152,6 +151,8 @@ def _train(options: argparse.Namespace) -> int:
 
 def _compare_seeds(reports: list[dict[str, Any]], out: Path, seeds: range) -> None:
     """Write seeds.json, and keep the first seed's files in `out`: chosen before anything was known of it."""
+    import numpy as np
+
     from training import files
 
     figures: dict[str, list[float]] = {"MNIST test": [one["mnist_test"] for one in reports]}

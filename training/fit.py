@@ -22,6 +22,8 @@ from training.network import rebuilt
 from training.recipe import Recipe
 
 HISTORY = "history.json"
+CODE = cache.digest(augment, batches, data, distil, learning, network, sys.modules[Recipe.__module__])
+"""Of what shapes a run, as it was imported; not of this file, whose words may change."""
 History = list[dict[str, float]]
 
 
@@ -53,7 +55,7 @@ def train(
     identity = json.loads(json.dumps({
         "recipe": asdict(recipe), "seed": seed, "source": source.identity,
         "data": mnist.sha256, "images": len(mnist.train_images),
-        "code": cache.digest(augment, batches, data, distil, learning, network, sys.modules[Recipe.__module__]),
+        "code": CODE,
     }))  # fmt: skip
     keras.utils.set_random_seed(seed)
     model = learning.compiled(recipe, taught=source.teachers > 0)
@@ -83,7 +85,7 @@ def _resumed(model: keras.Model, folder: Path, identity: dict[str, Any]) -> tupl
         saved = json.loads((folder / HISTORY).read_text())
         if saved["identity"] != identity:
             other = "a run of another recipe, data, seed, teachers or code"
-            raise CannotResume(f"{folder} holds {other}; choose another --out or leave --resume out")
+            raise CannotResume(f"{folder} holds {other}; choose another --out, or leave --resume out (make train NEW=1)")
         history: History = saved["epochs"]
         commits: list[str] = saved["commits"]
         model.optimizer.build(model.trainable_variables)

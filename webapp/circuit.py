@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from digits.errors import DeadlineExceeded, ModelUnavailable, NotAModelServer
+from digits.errors import DeadlineExceeded, ModelUnavailable
 
 OPENS_AT = 3
-WEIGHTS: dict[type[BaseException], int] = {ModelUnavailable: 1, NotAModelServer: 1, DeadlineExceeded: 2}
+WEIGHTS: dict[type[BaseException], int] = {ModelUnavailable: 1, DeadlineExceeded: 2}
 """A call that never came back has already cost somebody the whole budget."""
 
 

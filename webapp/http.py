@@ -48,6 +48,8 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._paused = False
         self._ended = False
+        self._deaf = False
+        """While draining: what the client had begun to send is in, and no more is taken."""
         self.busy = False
         self.client = ""
         self.due = 0.0
@@ -73,8 +75,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse."""
-        if self._hall.draining and self.busy and not self._partly:
-            return  # what it had begun to send is answered, and no more is taken
+        if self._deaf:
+            return
         request, body = self._request, self._request.length
         while data and not self._closing:
             try:
@@ -151,7 +153,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
-        if self._closing:
+        if self._closing or self._deaf:
             return
         self._parts.append(body)
         self._request.length += len(body)
@@ -163,8 +165,9 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The whole request is here."""
-        if self._closing or self._upgrading:
+        if self._closing or self._deaf or self._upgrading:
             return
+        self._deaf = self._hall.draining
         request = self._request
         request.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts, self._request = [], Request()
@@ -263,6 +266,7 @@ class Connection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """While draining: nothing more is taken from this client than what it has begun to send."""
+        self._deaf = not self._partly
         if not (self.busy or self._partly) and self._transport is not None:
             self._transport.close()
 

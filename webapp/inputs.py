@@ -30,7 +30,7 @@ _MAGIC = (PNG, b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
 
 
 class EncodedBody(InputError):
-    """The body is compressed, and Content-Encoding says so."""
+    """Content-Encoding says that the body is not as it is."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,9 @@ def _json(data: bytes) -> Submission:
     except (ValueError, RecursionError) as exc:
         where = f": {exc.msg} at character {exc.pos}" if isinstance(exc, JSONDecodeError) else ""
         raise InputError(f"the body is not valid JSON{where}") from None
-    if isinstance(document, dict) and "image" in document:
-        if document.get("images") is not None:
+    several = isinstance(document, dict) and document.get("images") is not None
+    if isinstance(document, dict) and "image" in document and not (several and document["image"] is None):
+        if several:
             raise InputError("got JSON with both `image` and `images`; wanted one of them")
         return _bounded([_decoded(document["image"])], many=False)
     listed = document.get("images") if isinstance(document, dict) else document

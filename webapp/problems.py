@@ -45,7 +45,6 @@ TABLE: dict[type[errors.DigitsError], Problem] = {
     errors.ModelUnavailable: Problem(
         503, "Model unavailable", "The model is not available just now. Please try again in a moment.", 1
     ),
-    errors.NotAModelServer: Problem(502, "Not a model server", "What answers here is no model server."),
     errors.ModelNotFound: Problem(404, "No such model", "That version of the model is not being served."),
     errors.DeadlineExceeded: Problem(504, "Too slow", "The answer did not come in time. Please try again.", 1),
     errors.Overloaded: Problem(503, "Busy", "Too many drawings at once. Please try again in a moment.", 1),
@@ -140,8 +139,8 @@ def told(error: BaseException, request_id: str) -> tuple[Problem, str]:
 
 
 def why(error: BaseException) -> str:
-    """What the log says of an error: of the caller's mistakes their kind only, for their text quotes what was sent."""
-    if isinstance(error, errors.InputError):
+    """What the log says of an error: of the caller's mistakes the kind only, for their text quotes what was sent."""
+    if isinstance(error, errors.InputError | errors.ModelNotFound):
         return problem_for(error).title
     return printable(str(error)) if isinstance(error, errors.DigitsError) else UNFORESEEN
 
