@@ -87,9 +87,13 @@ def test_files_are_compressed_and_cached_for_good(site: str) -> None:
         if address.endswith((".css", ".js")) and len(body) > 512:
             assert headers["Content-Encoding"] == "gzip"
             assert gzip.decompress(body)
-        again = urllib.request.Request(site + address, headers={"If-None-Match": headers["ETag"]})
+        again = urllib.request.Request(site + address, headers={"Accept-Encoding": "gzip", "If-None-Match": headers["ETag"]})
         with pytest.raises(urllib.error.HTTPError, match="304"):
             urllib.request.urlopen(again)
+        plain = urllib.request.Request(site + address, headers={"If-None-Match": headers["ETag"]})
+        if headers["Content-Encoding"]:  # other bytes, so not the same
+            with urllib.request.urlopen(plain) as response:
+                assert response.read() == gzip.decompress(body)
 
 
 @pytest.mark.parametrize("address", ["/assets/x/../pages.py", "/assets/x/%2e%2e/pages.py", "/assets/x/nothing.js", "/assets/x/"])
