@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 POOL_AFTER = (2, 4)
 
 
-def weights(folder: str) -> tuple[list[tuple[Any, Any]], float, float]:
-    """Kernel and bias of each layer in order, and what standardises the pixels: subtracted, then multiplied by."""
+def weights(folder: str) -> list[tuple[Any, Any]]:
+    """Kernel and bias of each layer in order; the first has the standardising in it (export.network_graph)."""
     graph = tf.saved_model.load(folder).signatures["serving_default"].graph.as_graph_def()
     nodes = {node.name: node for node in graph.node}
     for function in graph.library.function:
@@ -36,14 +36,12 @@ def weights(folder: str) -> tuple[list[tuple[Any, Any]], float, float]:
     found = [*convolutions, *dense]
     if tuple(len(bias) for _, bias in found) != widths:
         raise SystemExit(f"convert: got layers of {[len(bias) for _, bias in found]}; wanted {widths}")
-    subtract = next(node for node in nodes.values() if node.op == "Sub")
-    multiply = next(node for node in nodes.values() if node.op == "Mul" and subtract.name in node.input[0])
-    return found, float(constant(subtract.input[1])), float(constant(multiply.input[1]))
+    return found
 
 
 def model(folder: str) -> onnx.ModelProto:
     """images uint8 [N, 28, 28] → probabilities float32 [N, 10]."""
-    layers, mean, scale = weights(folder)
+    layers = weights(folder)
     constants, nodes = [], []
 
     def put(name: str, array: Any) -> str:
@@ -57,8 +55,6 @@ def model(folder: str) -> onnx.ModelProto:
     x = step("Cast", ["images"], "float", to=TensorProto.FLOAT)
     x = step("Reshape", [x, put("one_channel", np.array([-1, 1, 28, 28], np.int64))], "channels")
     x = step("Pad", [x, put("edges", np.array([0, 0, 2, 2, 0, 0, 2, 2], np.int64))], "padded")
-    x = step("Sub", [x, put("mean", np.float32(mean))], "centred")
-    x = step("Mul", [x, put("scale", np.float32(scale))], "standardised")
     for number, (kernel, bias) in enumerate(layers[:4], start=1):
         x = step("Conv", [x, put(f"k{number}", kernel.transpose(3, 2, 0, 1)), put(f"b{number}", bias)], f"c{number}")
         x = step("Relu", [x], f"r{number}")
