@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
+from serving import loading
 from serving.servable import Servable
 from serving.status import Code, Status
 from serving.versions import ModelSource, aspired_versions
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 MANAGER_PERIOD_S = 0.1
 OK = Status(Code.OK, "")
-Loader = Callable[[str, int, Path], Servable]
 
 
 class State(IntEnum):
@@ -49,15 +48,14 @@ class _Version:
 class Repository:
     """Loads, swaps and unloads versions; answers which are available.
 
-    loader: makes a ready Servable of a version (session, batching, warmup) or raises Status.
-    poll_s: 0 = look once, negative = never.
+    loader: makes a ready Servable of a version (session, batching, warmup) or raises Status; max_retries, retry_interval_s: of
+    one that fails.  poll_s: 0 = look once, negative = never.
     """
 
     def __init__(
-        self, loader: Loader, poll_s: float = 1.0, max_retries: int = 5, retry_interval_s: float = 60.0,
+        self, loader: loading.Loader, poll_s: float = 1.0, max_retries: int = 5, retry_interval_s: float = 60.0,
     ) -> None:  # fmt: skip
-        self._loader, self._poll_s = loader, poll_s
-        self._max_retries, self._retry_interval_s = max(0, max_retries), max(0.0, retry_interval_s)
+        self._loads, self._poll_s = loading.Loads(loader, max(0, max_retries), max(0.0, retry_interval_s)), poll_s
         self._sources: dict[str, ModelSource] = {}
         self._versions: dict[str, dict[int, _Version]] = {}
         self._pending: dict[str, dict[int, Path]] = {}
@@ -243,50 +241,24 @@ class Repository:
         return False
 
     def _start_load(self, name: str, version: _Version) -> None:
-        identity = f"{{name: {name} version: {version.number}}}"
-        version.busy = True
-        missing = _missing(version.path)
-        if missing:
-            text = f"Error while attempting to reserve resources to load servable {identity}: {version.path}; {missing}"
-            version.busy = False
-            log.error("%s", text)
-            self._set(name, version, State.END, Status(Code.FAILED_PRECONDITION, text))
+        refusal = loading.refusal(name, version.number, version.path)
+        if refusal is not None:
+            self._set(name, version, State.END, refusal)
             return
+        version.busy = True
         self._set(name, version, State.LOADING)
-        threading.Thread(target=self._load, args=(name, version, identity), name=f"load {name}", daemon=True).start()
+        threading.Thread(target=self._load, args=(name, version), name=f"load {name}", daemon=True).start()
 
-    def _load(self, name: str, version: _Version, identity: str) -> None:
-        for attempt in range(self._max_retries + 1):
-            log.info("Loading servable version %s", identity)
-            began = time.monotonic()
-            try:
-                servable = self._loader(name, version.number, version.path)
-            except Status as status:
-                failure = status
-            except OSError as exc:
-                failure = Status(Code.FAILED_PRECONDITION, f"{exc.filename}; {exc.strerror}")
-            except Exception as exc:
-                log.exception("Loading servable %s failed", identity)
-                failure = Status(Code.INTERNAL, f"{type(exc).__name__} while loading")
-            else:
-                if version.dropped.is_set() or self._stop.is_set():
-                    servable.close()
-                    failure = Status(Code.CANCELLED, "Loading of servable cancelled")
-                    break
-                with self._changed:
-                    version.servable, version.busy = servable, False
-                    self._publish(name, version.number, servable)
-                    self._set(name, version, State.AVAILABLE)
-                log.info("Successfully loaded servable version %s in %.2f s", identity, time.monotonic() - began)
-                return
-            log.error("Loading servable %s failed: %s", identity, failure)
-            if attempt < self._max_retries:
-                if version.dropped.wait(self._retry_interval_s) or self._stop.is_set():
-                    break
-                log.info("Retrying loading servable %s: retry %d of %d", identity, attempt + 1, self._max_retries)
+    def _load(self, name: str, version: _Version) -> None:
+        made = self._loads.load(name, version.number, version.path, version.dropped, self._stop)
         with self._changed:
             version.busy = False
-            self._set(name, version, State.END, failure)
+            if isinstance(made, Status):
+                self._set(name, version, State.END, made)
+                return
+            version.servable = made
+            self._publish(name, version.number, made)
+            self._set(name, version, State.AVAILABLE)
 
     def _unload(self, name: str, version: _Version) -> None:
         version.busy = True
@@ -320,13 +292,3 @@ class Repository:
         version.state = state
         self._status.setdefault(name, {})[version.number] = state, status
         self._changed.notify_all()
-
-
-def _missing(path: Path) -> str:
-    """Why there is no directory; empty if there is."""
-    try:
-        if path.is_dir():
-            return ""
-        return "Not a directory" if path.exists() else "No such file or directory"
-    except OSError as exc:
-        return str(exc.strerror)
