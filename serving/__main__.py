@@ -41,13 +41,20 @@ def main(arguments: list[str]) -> int:
         datefmt="%Y-%m-%d %H:%M:%S",
     )  # fmt: skip
     warn_about_idle(flags)
-    done, ready = threading.Event(), threading.Event()
+    ready = asked = False
+    woken, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    signal.set_wakeup_fd(wakes)  # whichever thread the kernel hands a signal to
 
     def leave(*_: object) -> None:
-        """First signal: stop in order, or at once while still loading.  Second: now."""
-        if done.is_set() or not ready.is_set():
-            os._exit(130 if done.is_set() else 0)
-        done.set()
+        """First signal: stop in order, or at once while still loading.  Second: now.
+
+        It takes no lock: an Event's may be held by the very thread that this interrupts.
+        """
+        nonlocal asked
+        if asked or not ready:
+            os._exit(130 if asked else 0)
+        asked = True
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
@@ -59,9 +66,9 @@ def main(arguments: list[str]) -> int:
         return 255
     gc.freeze()  # what is loaded stays, and a large JSON body must not set off a search for garbage every 700 lists
     gc.set_threshold(50_000, 20, 100)
-    ready.set()
-    while not done.wait(0.2):  # the kernel may hand a signal to one of TensorFlow's threads: wake up and look
-        pass
+    ready = True
+    while not asked:
+        os.read(woken, 1)
     farewell = threading.Thread(target=server.stop, name="stop", daemon=True)
     farewell.start()
     farewell.join(GRACE_S + 0.5)
