@@ -24,6 +24,7 @@ from serving.metrics import Metrics
 from serving.servable import Done, Result
 from serving.status import Code, Status, invalid
 from serving.tensors import Tensor
+from serving.turns import pass_on
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class BatchPool:
             if not self._free or not self._ready:
                 return
             self._free -= 1
+        pass_on()
         self._drain()
 
     def _note(self, queue: BatchQueue) -> None:

@@ -16,6 +16,7 @@ from serving.core import Core, unforeseen
 from serving.grpc_calls import Call, Handler
 from serving.model_info import ModelInfo
 from serving.status import Code, Status
+from serving.turns import pass_on
 
 PREDICTION = "/tensorflow.serving.PredictionService/"
 MODEL = "/tensorflow.serving.ModelService/"
@@ -74,6 +75,7 @@ def _inference(method: Inference, read: Callable[[bytes], Any]) -> Handler:
 
 def _question(method: Callable[[Any], Any], request_class: Any) -> Handler:
     def handle(call: Call, data: bytes) -> None:
+        pass_on()  # a reload waits for models
         try:
             result = method(request_class.FromString(data))
         except DecodeError:

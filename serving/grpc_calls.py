@@ -5,8 +5,8 @@ empty handler, `grpc.server` costs 520 µs of CPU a call and `grpc.aio` 230 to 3
 It uses what they themselves are built on, `grpc._cython.cygrpc`, which is not a public API: the
 versions are locked, this file alone knows it, and every test of the server goes through it.
 
-Threads take turns: one waits for the next event; whoever gets a request works on it where it is,
-while another takes over the waiting.  A reply may be sent from any thread.
+Threads take turns (serving.turns): one waits for the next event and works on it where it is; before that takes long, as the
+engine's run does, another takes over the waiting.  A reply may be sent from any thread.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import grpc
 from grpc._cython import cygrpc
 
 from serving.status import Code, Status
+from serving.turns import Turns, pass_on
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ Handler = Callable[["Call", bytes], None]
 """Gets a call and its request's bytes; must see to it that the call is answered once."""
 
 OUTSTANDING = 64  # calls the library may accept before we look
-SPARE_THREADS = 8  # kept waiting when there is nothing to do: what TensorFlow prepared for a thread is lost with it
+SPARE_THREADS = 8
+LONG_TO_READ = 2**20  # bytes of a request that keep a thread busy before it reaches the engine
 DRAIN_S = 0.2  # calls that come so soon after the end began are told so: after that the library cancels them without a word
 MAX_UNSENT, LARGE = 512 * 2**20, 2**16  # bytes of answers that clients have not taken; those of fewer bytes do not count
 FOREVER_S = 1e9  # a call without a deadline has one in some hundred years
@@ -98,7 +100,8 @@ class GrpcServer:
         self._core = cygrpc.Server((*limits, *options), False)
         self._core.register_completion_queue(self._queue)
         self._lock = threading.Lock()
-        self._calls = self._waiting = self._threads = self._unsent = 0
+        self._turns = Turns(self._step, SPARE_THREADS)
+        self._calls = self._unsent = 0
         self._draining = self._stopping = False
         self._stopped = threading.Event()
 
@@ -116,8 +119,7 @@ class GrpcServer:
         self._core.start()
         for _ in range(OUTSTANDING):
             self._core.request_call(self._queue, self._queue, _REQUEST)
-        with self._lock:
-            self._start_thread()
+        self._turns.start()
 
     def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those in work finish for at most `grace_s`, then cut them off."""
@@ -140,29 +142,26 @@ class GrpcServer:
         with self._lock:
             self._unsent -= size
 
-    def _start_thread(self) -> None:
-        self._threads += 1
-        self._waiting += 1
-        threading.Thread(target=self._work, name=f"grpc {self._threads}", daemon=True).start()
+    def _step(self) -> None:
+        """Wait for an event and see to it."""
+        event = self._queue.poll(None)
+        try:
+            self._see_to(event)
+        except Exception:  # whoever waits must come back to it
+            log.exception("an event could not be seen to")
 
-    def _work(self) -> None:
-        """Wait for events and handle them; the caller has counted this thread as waiting."""
-        poll = self._queue.poll
-        while True:
-            event = poll(None)
-            tag = event.tag
-            if type(tag) is int:
-                if tag:
-                    self.sent(tag)
-                continue
-            if tag is _REQUEST:
-                if event.success and event.call is not None:
-                    self._accept(event)
-            elif tag is _SHUTDOWN:
-                self._stopped.set()
-            elif tag is not None and not self._handle(event, tag):
-                return
-            event = tag = None  # an event holds its call; do not keep it while waiting
+    def _see_to(self, event: Any) -> None:
+        tag = event.tag
+        if type(tag) is int:
+            if tag:
+                self.sent(tag)
+        elif tag is _REQUEST:
+            if event.success and event.call is not None:
+                self._accept(event)
+        elif tag is _SHUTDOWN:
+            self._stopped.set()
+        elif tag is not None:
+            self._handle(event, tag)
 
     def _accept(self, event: Any) -> None:
         """A new call: ask for its message and for the next call."""
@@ -186,25 +185,17 @@ class GrpcServer:
         else:
             event.call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), (handler, call))
 
-    def _handle(self, event: Any, tag: tuple[Handler, Call]) -> bool:
-        """Work on a request whose message has come; False ends this thread."""
+    def _handle(self, event: Any, tag: tuple[Handler, Call]) -> None:
+        """Work on a request whose message has come."""
         handler, call = tag
         data = event.batch_operations[0].message() if event.success else None
         if data is None:  # cancelled before the message was there
             self.finished()
-            return True
-        with self._lock:
-            self._waiting -= 1
-            if not self._waiting:
-                self._start_thread()
+            return
+        if len(data) >= LONG_TO_READ:
+            pass_on()
         try:
             handler(call, data)
         except Exception:
             log.exception("a handler failed")
             call.refuse(Status(Code.INTERNAL, ""))
-        with self._lock:
-            if self._waiting >= SPARE_THREADS:
-                self._threads -= 1
-                return False
-            self._waiting += 1
-        return True

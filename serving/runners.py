@@ -17,6 +17,7 @@ from serving.metrics import Metrics
 from serving.servable import Done, Result
 from serving.status import Code, Status, invalid
 from serving.tensors import HANDLES, Tensor
+from serving.turns import pass_on
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Slots:
                 self._line.append(work)
                 return
             self._free -= 1
+        pass_on()
         while True:
             try:
                 work()

@@ -1,0 +1,129 @@
+"""Threads that take turns in waiting for events."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+import pytest
+
+from serving.turns import Turns, pass_on
+
+PATIENCE_S = 10.0
+Work = Callable[[], None]
+
+
+class Events:
+    """Works on what is put into a queue; counts who waits for it."""
+
+    def __init__(self, spare: int) -> None:
+        self.queue: SimpleQueue[Work] = SimpleQueue()
+        self.waiting = 0
+        self.most = 0
+        self.idents: list[int] = []
+        self._lock = threading.Lock()
+        self.turns = Turns(self._step, spare)
+
+    def _step(self) -> None:
+        with self._lock:
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+        work = self.queue.get()
+        with self._lock:
+            self.waiting -= 1
+        self.idents.append(threading.get_ident())
+        work()
+
+    def put(self, work: Work) -> threading.Event:
+        """Returns what is set once the work is done."""
+        done = threading.Event()
+
+        def both() -> None:
+            work()
+            done.set()
+
+        self.queue.put(both)
+        return done
+
+
+def begun(spare: int = 2) -> Events:
+    made = Events(spare)
+    made.turns.start()  # its threads wait for good, as a server's do
+    return made
+
+
+def nothing() -> None:
+    """Short work."""
+
+
+def test_short_work_stays_with_the_thread_that_waits() -> None:
+    made = begun()
+    for done in [made.put(nothing) for _ in range(50)]:
+        assert done.wait(PATIENCE_S)
+    assert len(set(made.idents)) == 1
+
+
+def test_another_waits_while_work_is_long_and_never_two() -> None:
+    go_on = threading.Event()
+
+    def long() -> None:
+        pass_on()
+        go_on.wait(PATIENCE_S)
+
+    made = begun()
+    before = [made.put(long) for _ in range(3)]
+    assert made.put(nothing).wait(PATIENCE_S), "nobody waits for events while others work"
+    assert len(set(made.idents)) == 4
+    assert not any(one.is_set() for one in before)
+    go_on.set()
+    assert all(one.wait(PATIENCE_S) for one in before)
+    for _ in range(20):
+        assert made.put(long).wait(PATIENCE_S)
+    assert made.most == 1
+
+
+def test_threads_come_back_for_their_next_turn_and_no_more_than_spare_stay() -> None:
+    made = begun(spare=1)
+    for _ in range(30):
+        assert made.put(pass_on).wait(PATIENCE_S)
+    assert len(set(made.idents)) <= 4, made.idents
+    gate = threading.Barrier(5)
+
+    def together() -> None:
+        pass_on()
+        gate.wait(PATIENCE_S)
+
+    crowd = [made.put(together) for _ in range(4)]
+    gate.wait(PATIENCE_S)
+    assert all(one.wait(PATIENCE_S) for one in crowd)
+    assert made.put(nothing).wait(PATIENCE_S)
+
+
+def test_work_passed_on_twice_wakes_one() -> None:
+    def twice() -> None:
+        pass_on()
+        pass_on()
+
+    made = begun()
+    for _ in range(20):
+        assert made.put(twice).wait(PATIENCE_S)
+    assert made.most == 1
+
+
+def test_where_no_thread_can_be_started_the_work_is_done_and_the_thread_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = begun()
+    assert made.put(nothing).wait(PATIENCE_S)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for _ in range(3):
+        assert made.put(pass_on).wait(PATIENCE_S)
+    assert len(set(made.idents)) == 1
+    monkeypatch.undo()
+
+
+def test_passing_on_elsewhere_does_nothing() -> None:
+    pass_on()
