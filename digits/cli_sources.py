@@ -82,7 +82,7 @@ def _through(tensors: Callable[[c.Images28], list[list[float]]]) -> Ask:
 
 def grpc(address: str | None, timeout_s: float) -> Ask:
     """The model server's gRPC API."""
-    client = PredictClient(address or "127.0.0.1:8500")
+    client = PredictClient(address or "127.0.0.1:8500", connect_s=timeout_s)
     return _through(lambda images: client.predict(images, timeout_s).probabilities.tolist())
 
 

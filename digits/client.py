@@ -40,6 +40,10 @@ MAX_CALLS = 64
 AVAILABLE = 30  # ModelVersionStatus.State
 CLOSED = "the client is closed"
 
+CONNECT_S = 2.0
+"""How long a try to connect may take, up to the server's first frame.  A slow line needs more than a moment; but an address that
+swallows everything, as that of a machine that is gone, is asked of the resolver anew only when the try is given up."""
+
 CHANNEL_OPTIONS = (
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
     ("grpc.enable_http_proxy", 0),  # a proxy for the web is none for a model server nearby
@@ -49,8 +53,8 @@ CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 20_000),  # finds a peer that vanished without a word
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.initial_reconnect_backoff_ms", 100),  # a server that comes back is found within a second ...
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),  # ... however long it was away
+    ("grpc.min_reconnect_backoff_ms", int(1000 * CONNECT_S)),  # in spite of its name: a try that fails sooner ends at once
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 )
 
@@ -84,14 +88,17 @@ class VersionState:
 class PredictClient:
     """Asks a model server.  Thread-safe; close() it, or use it in `with`.
 
-    target: host:port, or unix:path.  Every call raises a ServingError, or ContractMismatch; BadTensor or ValueError for what
-    cannot be asked.
+    target: host:port, or unix:path; connect_s: how long a try to connect may take.  Every call raises a ServingError, or
+    ContractMismatch; BadTensor or ValueError for what cannot be asked.
     """
 
-    def __init__(self, target: str, model: str = c.MODEL_NAME, channel: grpc.Channel | None = None) -> None:
+    def __init__(
+        self, target: str, model: str = c.MODEL_NAME, channel: grpc.Channel | None = None, connect_s: float = CONNECT_S
+    ) -> None:  # fmt: skip
         self.target, self.model = target, model
         uri = target if target.startswith(("unix:", "dns:", "ipv4:", "ipv6:")) else f"dns:///{target}"
-        self._channel = channel or grpc.insecure_channel(uri, options=CHANNEL_OPTIONS)
+        options = {**dict(CHANNEL_OPTIONS), "grpc.min_reconnect_backoff_ms": min(round(1000 * connect_s), 2**31 - 1)}
+        self._channel = channel or grpc.insecure_channel(uri, options=tuple(options.items()))
         self._callers = ThreadPoolExecutor(MAX_CALLS, "predict")
         self._predict = self._channel.unary_unary(wire.PREDICT)
         self._status = self._channel.unary_unary(wire.GET_MODEL_STATUS)

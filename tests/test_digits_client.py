@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,6 +14,7 @@ import grpc
 import numpy as np
 import pytest
 
+from digits.__main__ import main
 from digits.client import PredictClient
 from digits.errors import (
     BadTensor,
@@ -19,7 +25,7 @@ from digits.errors import (
     Overloaded,
     ServingError,
 )
-from tests.conftest import Server, free_port
+from tests.conftest import ROOT, Server, free_port
 
 
 @pytest.fixture
@@ -50,6 +56,54 @@ def test_an_unknown_version_is_model_not_found(client: PredictClient) -> None:
 def test_no_server_is_model_unavailable() -> None:
     with PredictClient(f"127.0.0.1:{free_port()}") as client, pytest.raises(ModelUnavailable):
         client.predict(np.zeros((1, 28, 28), np.uint8), timeout_s=1)
+
+
+@contextlib.contextmanager
+def slow_line(target: str, each_way_s: float) -> Iterator[str]:
+    """A proxy of TCP before a server, which holds every byte back for so long; its host:port."""
+
+    def pass_on(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                time.sleep(each_way_s)
+                sink.sendall(data)
+        for one in (source, sink):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near = door.accept()[0]
+                far = socket.create_connection((host, int(port)))
+                ends.extend((near, far))
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=pass_on, args=pair, daemon=True).start()
+
+    host, port = target.split(":")
+    ends: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
+        yield f"127.0.0.1:{door.getsockname()[1]}"
+        door.shutdown(socket.SHUT_RDWR)
+        accepting.join(5)
+        for one in ends:
+            one.close()
+
+
+def test_a_server_behind_a_slow_line_is_reached(digits_server: Server) -> None:
+    image = np.zeros((1, 28, 28), np.uint8)
+    with slow_line(digits_server.target, 0.2) as target, PredictClient(target) as client:
+        assert client.predict(image, timeout_s=10).version == 1
+
+
+def test_connecting_may_take_as_long_as_the_caller_says(digits_server: Server) -> None:
+    image = np.zeros((1, 28, 28), np.uint8)
+    with slow_line(digits_server.target, 1.5) as target:
+        with PredictClient(target, connect_s=0.5) as client, pytest.raises(ModelUnavailable):
+            client.predict(image, timeout_s=10)
+        assert main(["predict", str(ROOT / "tests/golden/opaque-7.png"), "--address", target, "--timeout", "10"]) == 0
 
 
 class Answers(grpc.GenericRpcHandler):
