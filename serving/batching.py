@@ -24,7 +24,7 @@ from serving.metrics import Metrics
 from serving.servable import Done, Result
 from serving.status import Code, Status, invalid
 from serving.tensors import Tensor
-from serving.turns import pass_on
+from serving.turns import beside
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +71,7 @@ class BatchPool:
             if not self._free or not self._ready:
                 return
             self._free -= 1
-        pass_on()
-        self._drain()
+        beside(self._drain)
 
     def _note(self, queue: BatchQueue) -> None:
         """Put a queue in line if a batch of it may run, else set the clock for it."""

@@ -17,7 +17,7 @@ from serving.metrics import Metrics
 from serving.servable import Done, Result
 from serving.status import Code, Status, invalid
 from serving.tensors import HANDLES, Tensor
-from serving.turns import pass_on
+from serving.turns import beside
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,9 @@ class Slots:
                 self._line.append(work)
                 return
             self._free -= 1
-        pass_on()
+        beside(lambda: self._go_on(work))
+
+    def _go_on(self, work: Callable[[], None]) -> None:
         while True:
             try:
                 work()

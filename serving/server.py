@@ -8,9 +8,7 @@ import stat
 import sys
 import threading
 from pathlib import Path
-from typing import Any
-
-import grpc
+from typing import TYPE_CHECKING, Any
 
 from serving import messages, text_config
 from serving.batching import BatchPool
@@ -20,7 +18,7 @@ from serving.core import Core
 from serving.engine import Engine, EngineOptions
 from serving.flags import CPUS, Parsed
 from serving.grpc_api import handlers
-from serving.grpc_calls import GrpcServer
+from serving.grpc_calls import GrpcServer, credentials
 from serving.metrics import Metrics
 from serving.model_info import ModelInfo
 from serving.planner import Planner
@@ -30,6 +28,9 @@ from serving.runners import BatchingRunner, DirectRunner, Slots
 from serving.servable import Runner, Servable
 from serving.status import Code, Status, invalid
 from serving.warmup import warm_up
+
+if TYPE_CHECKING:
+    from grpc import ServerCredentials
 
 log = logging.getLogger(__name__)
 
@@ -138,12 +139,12 @@ class ModelServer:
         table = handlers(self.core, self.info, self.configuration, flags.enable_grpc_healthcheck_service)
         limit = flags.grpc_max_threads if flags.grpc_max_threads > 0 else MAX_CALLS
         self._grpc = GrpcServer(table, limit, _channel_arguments(flags.grpc_channel_arguments))
-        credentials = _credentials(flags.ssl_config_file)
-        if flags.port and not self._grpc.add_port(f"{flags.bind_address}:{flags.port}", credentials):
+        tls = _credentials(flags.ssl_config_file)
+        if flags.port and not self._grpc.add_port(f"{flags.bind_address}:{flags.port}", tls):
             raise Status(Code.UNKNOWN, "Failed to BuildAndStart gRPC server")
         if flags.grpc_socket_path:
             _make_way(Path(flags.grpc_socket_path))
-            if not self._grpc.add_port(f"unix:{flags.grpc_socket_path}", credentials):
+            if not self._grpc.add_port(f"unix:{flags.grpc_socket_path}", tls):
                 raise Status(Code.UNKNOWN, "Failed to BuildAndStart gRPC server")
         self._grpc.start()
         if flags.port:
@@ -253,17 +254,13 @@ def _make_way(path: Path) -> None:
         raise Status(Code.UNKNOWN, f"Failed to BuildAndStart gRPC server: {path}: {exc.strerror}") from exc
 
 
-def _credentials(path: str) -> grpc.ServerCredentials | None:
+def _credentials(path: str) -> ServerCredentials | None:
     if not path:
         return None
     config = text_config.read(path, messages.SslConfig)
     if config.client_verify and not config.custom_ca:
         raise invalid(f"{path}: client_verify needs custom_ca, to know whom to believe")
-    return grpc.ssl_server_credentials(
-        [(config.server_key.encode(), config.server_cert.encode())],
-        root_certificates=config.custom_ca.encode() or None,
-        require_client_auth=config.client_verify,
-    )
+    return credentials(config.server_key, config.server_cert, config.custom_ca, config.client_verify)
 
 
 def warn_about_idle(flags: Parsed) -> None:

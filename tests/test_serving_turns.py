@@ -8,7 +8,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from serving.turns import Turns, pass_on
+from serving.turns import Turns, beside, pass_on
 
 PATIENCE_S = 10.0
 Work = Callable[[], None]
@@ -22,8 +22,9 @@ class Events:
         self.waiting = 0
         self.most = 0
         self.idents: list[int] = []
+        self.crowded = False
         self._lock = threading.Lock()
-        self.turns = Turns(self._step, spare)
+        self.turns = Turns(self._step, lambda: self.crowded, spare)
 
     def _step(self) -> None:
         with self._lock:
@@ -125,5 +126,44 @@ def test_where_no_thread_can_be_started_the_work_is_done_and_the_thread_comes_ba
     monkeypatch.undo()
 
 
-def test_passing_on_elsewhere_does_nothing() -> None:
+@pytest.mark.parametrize("crowded", [False, True])
+def test_work_is_done_here_alone_and_on_another_thread_in_a_crowd(crowded: bool) -> None:
+    made = begun()
+    made.crowded = crowded
+    where: list[int] = []
+    for _ in range(20):
+        done = threading.Event()
+
+        def work(done: threading.Event = done) -> None:
+            where.append(threading.get_ident())
+            done.set()
+
+        assert made.put(lambda work=work: beside(work)).wait(PATIENCE_S)  # type: ignore[misc]
+        assert done.wait(PATIENCE_S)
+    if crowded:
+        assert len(set(made.idents)) == 1
+        assert made.idents[0] not in where
+    else:
+        assert where == made.idents
+    assert made.most == 1
+
+
+def test_in_a_crowd_without_further_threads_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = begun(spare=0)
+    assert made.put(nothing).wait(PATIENCE_S)
+    made.crowded = True
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    worked = threading.Event()
+    assert made.put(lambda: beside(worked.set)).wait(PATIENCE_S)
+    assert worked.is_set()
+
+
+def test_elsewhere_work_is_simply_done() -> None:
     pass_on()
+    worked = threading.Event()
+    beside(worked.set)
+    assert worked.is_set()
