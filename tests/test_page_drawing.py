@@ -93,6 +93,22 @@ def test_eraser_brings_back_plain_paper(page: Any) -> None:
     assert darkest(page) > 245  # the line's soft edge may differ by a level
 
 
+@pytest.mark.parametrize("emptied", ["clear", "undo", "Delete", "clear an empty sheet"])
+def test_an_empty_sheet_gives_the_brush_back(page: Any, emptied: str) -> None:
+    page.locator("#eraser").click()
+    if emptied != "clear an empty sheet":
+        by_mouse(page, place(page, DIGITS[1][0]))
+        assert darkest(page) > 245
+    if emptied == "Delete":
+        page.locator("#canvas").press("Delete")
+        assert page.locator("#told").inner_text() == "Cleared. Brush."
+    else:
+        page.locator("#undo" if emptied == "undo" else "#clear").click()
+    assert page.locator("#eraser").get_attribute("aria-pressed") == "false"
+    by_mouse(page, place(page, DIGITS[1][0]))
+    assert darkest(page) < 60
+
+
 def darkest(page: Any) -> int:
     """The darkest level on the screen's sheet."""
     pixels(page)
@@ -109,6 +125,8 @@ def test_widths_are_three_and_chosen_by_key_or_click(page: Any) -> None:
         by_mouse(page, place(page, DIGITS[1][0]))
         shots.add(pixels(page))
         page.keyboard.press("Control+z")
+        width = page.locator("input[name=width]:checked + span").inner_text()
+        assert page.locator("#told").inner_text() == f"{width}."
     assert len(shots) == 3
     assert page.get_by_label("Broad").is_checked()
 
@@ -125,8 +143,8 @@ def test_keyboard_alone_draws_a_digit_asks_and_clears(page: Any) -> None:
     for _ in range(18):
         page.keyboard.press("ArrowDown")
     page.keyboard.press("Shift+ArrowLeft")
-    page.keyboard.press("Space")
-    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")  # lifts the brush as well
+    assert page.locator("#told").inner_text() == "Brush up."
     assert answer(page) == "1"
     page.keyboard.press("Delete")
     page.wait_for_selector("#digit:empty", state="attached")

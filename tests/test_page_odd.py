@@ -103,7 +103,7 @@ def test_keys_are_those_of_the_keyboard_whatever_its_letters(page: Any) -> None:
       new KeyboardEvent('keydown', {key: 'у', code: 'KeyE', bubbles: true, cancelable: true}))""")
     assert page.locator("#told").inner_text() == "Brush."
     page.keyboard.press("3")
-    assert page.locator("#told").inner_text() == "Thick."
+    assert page.locator("#told").inner_text() == "Broad."
     draw(page, 1)
     assert answer(page) == "1"
     page.evaluate("""() => document.dispatchEvent(

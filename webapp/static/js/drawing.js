@@ -76,6 +76,7 @@ export class Drawing extends EventTarget {
 
   clear() {
     if (this.items.length) this.lay([]);
+    else this.#putDownEraser();
   }
 
   /**
@@ -125,8 +126,14 @@ export class Drawing extends EventTarget {
     this.#steps.splice(0, 2, merged);
   }
 
+  /** An empty sheet has nothing to erase: whoever draws on it next wants the brush. */
+  #putDownEraser() {
+    if (this.erasing) this.take(this.width, false);
+  }
+
   #changed() {
     this.revision++;
+    if (this.isUntouched) this.#putDownEraser();
     this.dispatchEvent(new Event("change"));
   }
 }

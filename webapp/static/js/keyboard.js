@@ -59,6 +59,7 @@ export function drawByKeyboard(board, cursor, tell, predict) {
       tell(down ? "Brush down." : "Brush up.");
     },
     Enter: () => {
+      if (down) tell("Brush up.");
       lift();
       predict();
     },
@@ -67,9 +68,11 @@ export function drawByKeyboard(board, cursor, tell, predict) {
       lift();
     },
     Delete: () => {
+      const erased = drawing.erasing;
       lift();
       drawing.end(); // a pointer's stroke too
       drawing.clear();
+      tell(erased ? "Cleared. Brush." : "Cleared.");
     },
     e: () => {
       drawing.take(drawing.width, !drawing.erasing);
@@ -83,7 +86,7 @@ export function drawByKeyboard(board, cursor, tell, predict) {
   /** @param {number} which */
   function widen(which) {
     drawing.take(WIDTHS[which], drawing.erasing);
-    tell(["Thin.", "Medium.", "Thick."][which]);
+    tell(["Fine.", "Medium.", "Broad."][which]);
   }
 
   keys.Backspace = keys.Delete;
