@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,12 @@ import pytest
 from PIL import Image, ImageDraw
 
 from digits import drawings, errors
-from digits.preprocess import digit_image
+from digits.images import ink_of
+from digits.preprocess import digit_image, normalise
 from digits.settings import WebSettings
 from tests.conftest import Server
 from tests.gateway import ONE, Gateway, gateway
+from tests.hand import DIGITS
 from webapp import charts, openapi, problems
 from webapp.answers import answer
 from webapp.oddities import Oddity, oddity
@@ -145,10 +147,32 @@ def test_a_scribble_and_many_pieces_get_their_own_sentences() -> None:
     assert made["sentence"] == Oddity.PIECES.value
 
 
+def beside(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> np.ndarray:
+    """Two digits of the same height, two fifths of it apart, as the model sees them."""
+    strokes, at = [], 0.0
+    for digit in (left, right):
+        low, high = np.vstack(digit).min(axis=0), np.vstack(digit).max(axis=0)
+        strokes += [(stroke - low) / (high - low)[1] + [at, 0] for stroke in digit]
+        at += (high - low)[0] / (high - low)[1] + 0.4
+    return normalise(ink_of(drawings.draw(strokes, 20, 0.8)))
+
+
+def test_two_digits_side_by_side_are_not_answered_as_one() -> None:
+    pairs = [(first, second) for first in range(10) for second in range(first, 10)]
+    missed = [pair for pair in pairs if oddity(beside(DIGITS[pair[0]], DIGITS[pair[1]])) is not Oddity.ABREAST]
+    assert missed == []
+
+
 def test_no_golden_drawing_is_taken_for_a_scribble_or_for_pieces() -> None:
     files = [file for file in (Path(__file__).parent / "golden").iterdir() if file.suffix != ".json"]
     assert len(files) > 5
     assert [file.name for file in files if oddity(digit_image(file.read_bytes())) is not None] == []
+
+
+def test_hardly_a_digit_of_mnist_is_taken_for_two(shared: Path) -> None:
+    with np.load(shared / "data" / "mnist.npz") as mnist:
+        images = mnist["x_test"]
+    assert sum(oddity(one) is Oddity.ABREAST for one in images) <= 3
 
 
 def test_no_pen_drawn_digit_is_taken_for_a_scribble_or_for_pieces(shared: Path) -> None:
