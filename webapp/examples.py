@@ -15,8 +15,8 @@ DIGIT = 196
 """Longer side of an example: a digit as people draw it fills some 70 % of the sheet."""
 STEP = 7.0
 """Distance of neighbouring points: close enough that the page's smoothing keeps every corner."""
-HANDS = (13, 15, 17, 10, 10, 3, 7, 1, 21, 20)
-"""Seeds, one a digit, chosen by eye."""
+HANDS = (13, 53, 17, 10, 10, 3, 7, 1, 21, 20)
+"""Seeds, one a digit, chosen by eye among those that the network is sure of."""
 
 
 @dataclass(frozen=True)
