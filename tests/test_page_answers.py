@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -184,7 +185,47 @@ def test_an_unsure_answer_says_so_and_what_to_do(page: Any) -> None:
     scribble(page, 1)
     page.wait_for_selector("#answer[data-mood=unsure]")
     assert "Not sure: 41.0" in page.locator("#sure").inner_text()
-    assert "Try one digit" in page.locator("#advice").inner_text()
+    assert page.locator("#advice").inner_text() == "Draw it once more, a little plainer."
+
+
+@pytest.mark.parametrize("note", ["dot", "scribble", "pieces", "abreast"])
+def test_what_is_no_single_digit_is_shown_as_none(page: Any, note: str) -> None:
+    replying(page, json={**UNSURE, "note": note, "sentence": TOO_MUCH})
+    scribble(page, 1)
+    page.wait_for_selector("#answer[data-mood=unsure]")
+    assert page.locator("#digit").inner_text() == ""
+    assert "%" not in page.locator(".reading").inner_text()
+    assert page.locator("#sure").inner_text() == "Clear the canvas and draw a single digit."
+    assert page.locator("#seen").is_visible()
+    thumb = page.locator("#last .thumb")
+    assert thumb.inner_text() == ""
+    assert thumb.get_attribute("aria-label") == "Bring back the drawing that is no single digit"
+    page.unroute("**/api/predict")
+    page.locator("#undo").click()
+    draw(page, 1)
+    assert answer(page) == "1"
+    assert page.locator("#last .thumb").first.inner_text() == "1"
+
+
+def test_a_first_answer_that_takes_a_while_is_announced(page: Any) -> None:
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route("**/api/predict", hold)
+    draw(page, 1)
+    assert page.locator("#sentence").inner_text() == "Draw a digit.", "most answers are quicker"
+    page.wait_for_function("() => document.querySelector('#sentence').textContent === 'Reading…'")
+    page.locator("#clear").click()
+    assert page.locator("#sentence").inner_text() == "Draw a digit."
+    page.wait_for_timeout(500)
+    assert page.locator("#sentence").inner_text() == "Draw a digit."
+    draw(page, 1)
+    page.wait_for_function("() => document.querySelector('#sentence').textContent === 'Reading…'")
+    page.unroute("**/api/predict")
+    held[0].fallback()
+    assert answer(page) == "1"
 
 
 def test_last_drawings_are_brought_back_stroke_for_stroke(page: Any) -> None:
@@ -207,6 +248,7 @@ def test_every_example_is_read_as_what_it_is_called(page: Any) -> None:
         assert button.get_attribute("aria-label") == f"Try an example of {digit}"
         button.click()
         page.wait_for_function("d => document.querySelector('#digit').textContent === d", arg=str(digit), timeout=PATIENCE_MS)
+        assert page.locator("#answer").get_attribute("data-mood") == "sure"
 
 
 def copied(page: Any, language: str) -> str:
@@ -217,7 +259,7 @@ def copied(page: Any, language: str) -> str:
     return str(page.evaluate("navigator.clipboard.readText()"))
 
 
-def test_copied_requests_run_as_they_stand(page: Any, site: str, digits_server: Any) -> None:
+def test_copied_requests_run_as_they_stand(page: Any, site: str) -> None:
     draw(page, 4)
     assert answer(page) == "4"
     assert "…" in page.locator("#code").inner_text()
@@ -237,8 +279,10 @@ def test_copied_requests_run_as_they_stand(page: Any, site: str, digits_server: 
         pool.Add(file)
     method = pool.FindServiceByName("tensorflow.serving.PredictionService").FindMethodByName("Predict")
     request, reply = (message_factory.GetMessageClass(kind) for kind in (method.input_type, method.output_type))
-    asked = json_format.Parse(grpcurl.split("-d '")[1].split("' localhost")[0], request())
-    with grpc.insecure_channel(digits_server.target) as channel:
+    said = re.search(r"-d '(.*)' (\S+) tensorflow", grpcurl, re.DOTALL)
+    assert said is not None
+    asked, target = json_format.Parse(said[1], request()), said[2]
+    with grpc.insecure_channel(target) as channel:  # the one that the gateway asks
         call = channel.unary_unary(PREDICT, request.SerializeToString, reply.FromString)
         assert call(asked, timeout=20).outputs["digit"].int64_val[0] == 4
 

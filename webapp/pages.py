@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, render_template, request
 
 from digits.errors import DigitsError
+from digits.settings import WebSettings
 from webapp import architecture, assets, charts, markdown
 from webapp.backend import Backend
 from webapp.examples import examples
@@ -19,7 +20,8 @@ blueprint.register_blueprint(assets.blueprint)
 @blueprint.get("/")
 def index() -> str:
     """The drawing page."""
-    return render_template("index.html", examples=examples())
+    settings: WebSettings = current_app.extensions["settings"]
+    return render_template("index.html", examples=examples(), model_target=settings.model_target)
 
 
 @blueprint.get("/about")

@@ -34,12 +34,17 @@ const asker = new Asker(drawing, {
 
 drawing.addEventListener("change", () => {
   if (drawing.isBlank) view.reset();
-  else asker.request();
+  else ask();
 });
+
+function ask() {
+  view.expect();
+  asker.request();
+}
 
 function predict() {
   if (drawing.isBlank) view.refuse("There is nothing to read yet. Draw a digit first.");
-  else asker.request();
+  else ask();
 }
 
 let turns = 0;

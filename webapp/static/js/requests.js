@@ -3,7 +3,8 @@
 const PIXELS = 28;
 
 /**
- * @typedef {{origin: string, picture: string, pixels: string, model: string, type: string}} Parts
+ * @typedef {{origin: string, target: string, picture: string, pixels: string, model: string, type: string}} Parts
+ *   target: host:port of the model server's gRPC API;
  *   picture: base64 of what was sent; pixels: base64 of the 28×28 bytes that the model saw
  */
 
@@ -13,7 +14,7 @@ export const WRITERS = {
 {"image": "data:${type};base64,${picture}"}
 END`,
 
-  grpcurl: ({ origin, pixels, model }) => `curl -s ${origin}/serving.protoset -o serving.protoset
+  grpcurl: ({ origin, target, pixels, model }) => `curl -s ${origin}/serving.protoset -o serving.protoset
 grpcurl -plaintext -protoset serving.protoset -d '{
   "modelSpec": {"name": "${model}", "signatureName": "serving_default"},
   "inputs": {"images": {
@@ -21,7 +22,7 @@ grpcurl -plaintext -protoset serving.protoset -d '{
     "tensorShape": {"dim": [{"size": 1}, {"size": ${PIXELS}}, {"size": ${PIXELS}}]},
     "tensorContent": "${pixels}"
   }}
-}' localhost:8500 tensorflow.serving.PredictionService/Predict`,
+}' ${target} tensorflow.serving.PredictionService/Predict`,
 
   python: ({ origin, picture, type }) => `import base64, json, urllib.request
 
@@ -38,7 +39,8 @@ with urllib.request.urlopen(request) as response:
 export async function parts({ answer, picture }) {
   const bytes = new Uint8Array(await picture.arrayBuffer());
   const pixels = await pixelsOf(answer.image);
-  return { origin: location.origin, picture: base64(bytes), pixels: base64(pixels), model: answer.model.name, type: picture.type };
+  const target = document.querySelector("#request")?.getAttribute("data-target") ?? "";
+  return { origin: location.origin, target, picture: base64(bytes), pixels: base64(pixels), model: answer.model.name, type: picture.type };
 }
 
 /**

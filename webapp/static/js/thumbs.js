@@ -40,11 +40,13 @@ export class LastAnswers {
       for (const old of this.#entries.splice(MOST)) old.button.parentElement?.remove();
     }
     entry.items = items;
+    entry.button.replaceChildren(miniature(items));
+    entry.button.classList.toggle("unsure", !answer.sure);
+    entry.button.setAttribute("aria-label", `Bring back the drawing ${answer.note ? "that is no single digit" : `read as ${answer.digit}`}`);
+    if (answer.note) return;
     const label = document.createElement("span");
     label.textContent = String(answer.digit);
-    entry.button.replaceChildren(miniature(items), label);
-    entry.button.classList.toggle("unsure", !answer.sure);
-    entry.button.setAttribute("aria-label", `Bring back the drawing read as ${answer.digit}`);
+    entry.button.append(label);
   }
 }
 

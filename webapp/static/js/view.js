@@ -1,8 +1,12 @@
 // What the page says: the digit, the sentence, how sure, ten bars, what the model saw.
 
-const ADVICE = "Try one digit, larger, in the middle.";
+const ADVICE = "Draw it once more, a little plainer.";
+const SOON_MS = 300; // most answers are quicker
 
 export class View {
+  /** @type {number | undefined}  fires when an answer that is waited for is not there soon */
+  #late;
+
   constructor() {
     this.panel = find("#answer");
     this.digit = find("#digit");
@@ -25,10 +29,13 @@ export class View {
 
   /** @param {import("./api.js").Answer} answer */
   show(answer) {
-    const mood = answer.sure ? "sure" : "unsure";
-    const [sentence, advice] = answer.note ? parted(answer.sentence) : [answer.sentence, answer.sure ? "" : ADVICE];
-    this.#say(mood, String(answer.digit), sentence, howSure(answer), advice);
-    this.#share(answer.probabilities);
+    if (answer.note) {
+      this.#say("unsure", "", ...parted(answer.sentence), ""); // no digit: whatever the network makes of it is no answer
+      this.#share([]);
+    } else {
+      this.#say(answer.sure ? "sure" : "unsure", String(answer.digit), answer.sentence, howSure(answer), answer.sure ? "" : ADVICE);
+      this.#share(answer.probabilities);
+    }
     this.seen.src = answer.image;
     this.seen.hidden = false;
   }
@@ -46,6 +53,12 @@ export class View {
     this.#say("away", "", sentence, "Your drawing is safe. The answer comes by itself.", "");
   }
 
+  /** An answer is on its way: where none is shown and it takes a while, say so. */
+  expect() {
+    if (this.panel.dataset.mood !== "quiet") return;
+    this.#late ??= setTimeout(() => this.#say("quiet", "", "Reading…", "", ""), SOON_MS);
+  }
+
   /** @param {boolean} on */
   busy(on) {
     this.panel.classList.toggle("busy", on);
@@ -59,6 +72,8 @@ export class View {
    * @param {string} advice
    */
   #say(mood, digit, sentence, sure, advice) {
+    clearTimeout(this.#late);
+    this.#late = undefined;
     this.panel.dataset.mood = mood;
     for (const [element, text] of /** @type {const} */ ([
       [this.digit, digit], [this.sentence, sentence], [this.sure, sure], [this.advice, advice],
