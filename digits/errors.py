@@ -33,6 +33,10 @@ class BlankCanvas(InputError):
     """The image holds no ink."""
 
 
+class UnevenLight(BlankCanvas):
+    """The light on the paper varies so much that no ink stands out from it."""
+
+
 class TooLarge(InputError):
     """The body, the pixel count or the batch is past a stated limit."""
 

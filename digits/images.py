@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
-from digits.errors import BadImage, BlankCanvas, NotAnImage, TooLarge
+from digits.errors import BadImage, BlankCanvas, NotAnImage, TooLarge, UnevenLight
 from digits.png import quickly_read
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
@@ -163,7 +163,7 @@ def ink_table(border: NDArray[np.uint8], darkest: int, lightest: int) -> NDArray
     border: grey levels along the picture's edge; darkest, lightest: of the whole picture.  The paper
     is the median of the border; ink is whatever lies on the side that reaches further from it,
     stretched to 255; what lies within the paper's own grain (a sixteenth of the contrast, or four
-    median deviations) is paper.  Raises BlankCanvas.
+    median deviations) is paper.  Raises BlankCanvas, and its kind UnevenLight where all lies within the grain.
     """
     paper, grain = int(border[0]), 0
     if border.min() != border.max():
@@ -178,9 +178,11 @@ def _table(paper: int, grain: int, darkest: int, lightest: int) -> NDArray[np.ui
     below, above = paper - darkest, lightest - paper
     contrast = max(below, above)
     floor = max(contrast // NOISE_FLOOR, 4 * grain)
-    if contrast < MIN_CONTRAST or contrast <= floor:
-        got = f"{contrast} grey levels between paper and ink"
-        raise BlankCanvas(f"the image is blank: got {got}; wanted at least {MIN_CONTRAST}")
+    got = f"got {contrast} grey levels between paper and ink"
+    if contrast < MIN_CONTRAST:
+        raise BlankCanvas(f"the image is blank: {got}; wanted at least {MIN_CONTRAST}")
+    if contrast <= floor:
+        raise UnevenLight(f"the light is too uneven: {got} on paper that itself varies by {grain}; wanted over four times that")
     level = np.arange(256, dtype=np.int32)
     depth = paper - level if below >= above else level - paper
     depth[depth <= floor] = 0

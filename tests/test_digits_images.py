@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from digits.errors import BadImage, BlankCanvas, NotAnImage, TooLarge
+from digits.errors import BadImage, BlankCanvas, NotAnImage, TooLarge, UnevenLight
 from digits.images import WORKING_PX, decode, ink_of
 from digits.preprocess import digit_image
 
@@ -103,6 +103,13 @@ def test_a_large_photograph_is_read_from_a_smaller_copy() -> None:
 def test_a_blank_sheet_is_blank_whatever_its_colour(paper: int) -> None:
     with pytest.raises(BlankCanvas, match="got 0 grey levels between paper and ink; wanted at least 24"):
         digit_image(png(Image.new("RGB", (280, 280), (paper,) * 3)))
+
+
+def test_light_too_uneven_to_tell_ink_from_paper_is_said_to_be_that() -> None:
+    shade = np.tile(np.linspace(40, 240, 280).astype(np.uint8), (280, 1))
+    shade[100:180, 130:140] = 0
+    with pytest.raises(UnevenLight, match=r"too uneven: got 139 grey levels .* varies by 99; wanted over four times that"):
+        ink_of(Image.fromarray(shade))
 
 
 def test_an_empty_transparent_canvas_is_blank() -> None:

@@ -78,7 +78,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at proces
 def test_the_page_answers_once_announced_and_a_signal_leaves_no_process(
     number: signal.Signals, tmp_path: Path, started: list[Local]
 ) -> None:
-    local = Local(tmp_path)
+    logged = number is signal.SIGINT
+    local = Local(tmp_path, DIGITS_WEB_HOST="192.0.2.1", **({"DIGITS_ACCESS_LOG": "true"} if logged else {}))
     started.append(local)
     local.wait_until_announced()
     drawing = png(draw(handwrite(4, np.random.default_rng(1)), 20, 0.8))
@@ -92,6 +93,7 @@ def test_the_page_answers_once_announced_and_a_signal_leaves_no_process(
     assert local.process.wait(10) == 0
     assert time.monotonic() - began < 5
     assert not [pid for pid in tiers if alive(pid)]
+    assert ('"/api/predict"' in local.out.read_text()) is logged
 
 
 def test_a_taken_port_is_named_with_its_variable(tmp_path: Path, started: list[Local]) -> None:

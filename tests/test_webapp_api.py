@@ -198,13 +198,21 @@ BROKEN = {
     "tiff": (encoded(drawing(mode="RGB"), "TIFF"), 415, "Not an image"),
     "half a png": (ONE[: len(ONE) // 2], 400, "Broken image"),
     "blank": (encoded(Image.new("RGBA", (280, 280))), 422, "Nothing drawn"),
+    "uneven light": (encoded(Image.linear_gradient("L")), 422, "Uneven light"),
     "a bomb": (encoded(Image.new("1", (60_000, 2_000))), 413, "Too large"),
     "a large body": (b"\x89PNG" + bytes(1_000_001), 413, "Too large"),
     "broken json": (b'{"image": ', 400, "Unreadable request"),
     "deep json": (b"[" * 100_000, 400, "Unreadable request"),
+    "json of too many": (json.dumps([""] * 65).encode(), 413, "Too many images"),
     "json of something else": (b'{"picture": 1}', 400, "Unreadable request"),
     "an address": (b'{"image": "https://example.org/1.png"}', 415, "Not an image"),
 }
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"images": []}'])
+def test_a_list_of_no_images_is_said_to_be_empty(web: Gateway, body: bytes) -> None:
+    told = web.ask(body=body, content_type="application/json")
+    assert (told.status, told.json["detail"]) == (400, "got an empty list of images; wanted 1 to 64")
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from digits import drawings, errors
 from digits.images import ink_of
 from digits.preprocess import digit_image, normalise
 from digits.settings import WebSettings
-from tests.conftest import Server
+from tests.conftest import ROOT, Server
 from tests.gateway import ONE, Gateway, gateway
 from tests.hand import DIGITS
 from webapp import charts, openapi, problems
@@ -67,9 +68,18 @@ def test_the_docs_page_names_every_error_and_the_description(web: Gateway) -> No
     for problem in problems.everything():
         name = problems.name_of(problem)
         assert f'<tr id="{name}"><td>{problem.status}</td>' in text
+        again = re.search(rf'<tr id="{name}">.*<td>(?:(\d+)&nbsp;s)?</td></tr>', text)
+        assert again is not None
+        assert again[1] == (None if problem.retry_after_s is None else str(problem.retry_after_s))
         led = web.ask(f"/problems/{name}")
         assert (led.status, led.headers["location"]) == (303, f"/docs#{name}")
     assert web.ask("/problems/unheard-of").status == 404
+
+
+def test_the_gateways_document_says_which_errors_may_be_asked_again() -> None:
+    rows = re.findall(r"^\| ([\d, ]+) \| (.*) \|$", (ROOT / "docs" / "gateway.md").read_text(), re.MULTILINE)
+    said = {int(status) for statuses, when in rows if "Retry-After" in when for status in statuses.split(",")}
+    assert said == {one.status for one in problems.everything() if one.retry_after_s is not None}
 
 
 def test_a_problems_type_leads_to_what_is_said_about_it(web: Gateway) -> None:

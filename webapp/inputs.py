@@ -33,6 +33,10 @@ class EncodedBody(InputError):
     """Content-Encoding says that the body is not as it is."""
 
 
+class TooManyImages(TooLarge):
+    """One request holds more images than it may."""
+
+
 @dataclass(frozen=True)
 class Submission:
     """images: encoded pictures, or failures of their own; tensor: uint8 [N, 28, 28] instead.
@@ -143,7 +147,7 @@ def _multipart(request: Request) -> Submission:
     except RequestEntityTooLarge:
         if (request.content_length or 0) > (request.max_content_length or math.inf):
             raise _too_large(request) from None
-        raise TooLarge(f"got a form of more fields; wanted at most {request.max_form_parts:,}") from None
+        raise TooManyImages(f"got a form of more fields; wanted at most {request.max_form_parts:,}") from None
     texts = [text for name in ("image", "images") for text in request.form.getlist(name)]
     if not files and not texts:
         raise NotAnImage(f"got a form with {_names([*request.files, *request.form])}; wanted a field `image`")
@@ -168,7 +172,9 @@ def _json(data: bytes) -> Submission:
             raise InputError("got JSON with both `image` and `images`; wanted one of them")
         return _bounded([_decoded(document["image"])], many=False)
     listed = document.get("images") if isinstance(document, dict) else document
-    if not isinstance(listed, list) or not listed:
+    if listed == []:
+        raise InputError(f"got an empty list of images; wanted 1 to {MAX_ITEMS}")
+    if not isinstance(listed, list):
         raise InputError('got JSON without images; wanted {"image": "data:image/png;base64,…"} or {"images": […]}')
     return _bounded(
         [_decoded(item["image"] if isinstance(item, dict) and "image" in item else item) for item in listed], many=True
@@ -177,7 +183,7 @@ def _json(data: bytes) -> Submission:
 
 def _bounded(images: list[bytes | InputError], many: bool) -> Submission:
     if len(images) > MAX_ITEMS:
-        raise TooLarge(f"got {len(images)} images in one request; wanted at most {MAX_ITEMS}")
+        raise TooManyImages(f"got {len(images)} images in one request; wanted at most {MAX_ITEMS}")
     return Submission(images, many=many)
 
 
@@ -227,7 +233,7 @@ def _npy(data: bytes) -> c.Images28:
 
 def _limited(images: c.Images28) -> c.Images28:
     if len(images) > MAX_TENSORS:
-        raise TooLarge(f"got {len(images)} images in one request; wanted at most {MAX_TENSORS}")
+        raise TooManyImages(f"got {len(images)} images in one request; wanted at most {MAX_TENSORS}")
     return images
 
 

@@ -11,7 +11,7 @@ from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from digits import errors
-from webapp.inputs import EncodedBody
+from webapp.inputs import EncodedBody, TooManyImages
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,11 @@ TABLE: dict[type[errors.DigitsError], Problem] = {
     ),
     EncodedBody: Problem(415, "Encoded body", "The body came encoded. Send it as it is."),
     errors.BlankCanvas: Problem(422, "Nothing drawn", "There is nothing on the canvas yet. Draw a digit first."),
+    errors.UnevenLight: Problem(
+        422, "Uneven light", "The light on the paper is too uneven. Photograph it in even light, close to the digit."
+    ),
     errors.TooLarge: Problem(413, "Too large", "The picture is too large."),
+    TooManyImages: Problem(413, "Too many images", "These are too many pictures for one request. Send fewer at a time."),
     errors.BadTensor: Problem(400, "Wrong tensor", "The tensor has the wrong type, shape or length."),
     errors.ServingError: Problem(502, "Model server error", "The model server gave an error. Please try again.", 1),
     errors.ModelUnavailable: Problem(
