@@ -16,8 +16,14 @@ def table(readings: Sequence[Reading], out: TextIO) -> None:
     names = [_printable(str(one.file)) for one in readings]
     width = max(map(len, names))
     for name, one in zip(names, readings, strict=True):
-        found = _printable(one.error) or f"{one.digit}  {max(one.probabilities):7.2%}"
+        found = _printable(one.error) or f"{one.digit}  {max(one.probabilities):7.2%}{_doubt(one)}"
         print(f"{name:<{width}}  {found}", file=out)
+
+
+def _doubt(one: Reading) -> str:
+    if one.note:
+        return f"  no single digit: {_printable(one.note)}"
+    return "  not sure" if one.sure is False else ""
 
 
 def _printable(text: str) -> str:
@@ -30,9 +36,12 @@ def as_json(readings: Sequence[Reading], out: TextIO) -> None:
     rows = [
         {"file": str(one.file), "error": one.error}
         if one.error
-        else {"file": str(one.file), "digit": one.digit, "confidence": max(one.probabilities), "probabilities": one.probabilities}
+        else {
+            "file": str(one.file), "digit": one.digit, "confidence": max(one.probabilities), "sure": one.sure, "note": one.note,
+            "probabilities": one.probabilities,
+        }
         for one in readings
-    ]
+    ]  # fmt: skip
     json.dump(rows, out, indent=1)
     print(file=out)
 
@@ -40,9 +49,12 @@ def as_json(readings: Sequence[Reading], out: TextIO) -> None:
 def as_csv(readings: Sequence[Reading], out: TextIO) -> None:
     """A header and a row a file."""
     writer = csv.writer(out)
-    writer.writerow(["file", "digit", "confidence", *(f"p{digit}" for digit in range(c.CLASSES)), "error"])
+    writer.writerow(["file", "digit", "confidence", "sure", "note", *(f"p{digit}" for digit in range(c.CLASSES)), "error"])
     for one in readings:
-        found = [""] * (2 + c.CLASSES) if one.error else [one.digit, max(one.probabilities), *one.probabilities]
+        sure = "" if one.sure is None else str(one.sure).lower()
+        found = (
+            [one.digit, max(one.probabilities), sure, one.note, *one.probabilities] if not one.error else [""] * (4 + c.CLASSES)
+        )
         writer.writerow([one.file, *found, one.error])
 
 

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,33 @@ from digits.direct import opener
 from digits.errors import BadModelOutput, DigitsError, ModelUnavailable
 from digits.preprocess import digit_image
 
-Ask = Callable[[Sequence[bytes]], "list[list[float] | DigitsError]"]
-"""Encoded pictures → probabilities or an error for each."""
+
+@dataclass(frozen=True)
+class Found:
+    """What was read in one picture.
+
+    sure: whether the likeliest digit is likely enough, None where nobody says; note: what makes it no single digit, which only
+    the gateway looks for.
+    """
+
+    probabilities: list[float]
+    sure: bool | None = None
+    note: str = ""
+
+
+Ask = Callable[[Sequence[bytes]], "list[Found | DigitsError]"]
+"""Encoded pictures → what was found, or an error, for each."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What came of one file."""
+    """What came of one file.  sure, note: as Found has them."""
 
     file: Path
     probabilities: list[float]
     error: str = ""
+    sure: bool | None = None
+    note: str = ""
 
     @property
     def digit(self) -> int:
@@ -54,16 +71,19 @@ def read_all(files: Sequence[Path], ask: Ask) -> Iterator[Reading]:
         outcomes = iter(ask(contents)) if contents else iter(())
         for file in batch:
             outcome = None if file in unread else next(outcomes)
-            if isinstance(outcome, list):
-                yield Reading(file, outcome)
+            if isinstance(outcome, Found):
+                yield Reading(file, outcome.probabilities, sure=outcome.sure, note=outcome.note)
             else:
                 yield Reading(file, [], unread.get(file) or str(outcome))
 
 
-def _through(tensors: Callable[[c.Images28], list[list[float]]]) -> Ask:
-    """Preprocess here, and send what can be read."""
+def _through(tensors: Callable[[c.Images28], tuple[list[list[float]], float | None]]) -> Ask:
+    """Preprocess here, and send what can be read.
 
-    def ask(contents: Sequence[bytes]) -> list[list[float] | DigitsError]:
+    tensors: images → their probabilities, and the threshold of the model that gave them.
+    """
+
+    def ask(contents: Sequence[bytes]) -> list[Found | DigitsError]:
         prepared: list[c.Image28 | DigitsError] = []
         for data in contents:
             try:
@@ -72,29 +92,51 @@ def _through(tensors: Callable[[c.Images28], list[list[float]]]) -> Ask:
                 prepared.append(exc)
         good = [one for one in prepared if not isinstance(one, DigitsError)]
         try:
-            rows = iter(tensors(np.stack(good)) if good else [])
+            rows, threshold = tensors(np.stack(good)) if good else ([], None)
         except DigitsError as exc:
             return [one if isinstance(one, DigitsError) else exc for one in prepared]
-        return [one if isinstance(one, DigitsError) else next(rows) for one in prepared]
+        found = iter([Found(row, None if threshold is None else max(row) >= threshold) for row in rows])
+        return [one if isinstance(one, DigitsError) else next(found) for one in prepared]
 
     return ask
+
+
+def _threshold(card: Callable[[], str]) -> float | None:
+    """The confidence from which a model is sure, by its card; None where it has none to tell."""
+    try:
+        return float(json.loads(card())["threshold"]["value"])
+    except (DigitsError, KeyError, TypeError, ValueError):
+        return None
 
 
 def grpc(address: str | None, timeout_s: float) -> Ask:
     """The model server's gRPC API."""
     client = PredictClient(address or "127.0.0.1:8500", connect_s=timeout_s)
-    return _through(lambda images: client.predict(images, timeout_s).probabilities.tolist())
+    thresholds: dict[int, float | None] = {}
+
+    def tensors(images: c.Images28) -> tuple[list[list[float]], float | None]:
+        prediction = client.predict(images, timeout_s)
+        version = prediction.version
+        if version not in thresholds:
+            thresholds[version] = _threshold(lambda: client.about([c.CARD_TOPIC], timeout_s, version)[c.CARD_TOPIC])
+        return prediction.probabilities.tolist(), thresholds[version]
+
+    return _through(tensors)
 
 
 def rest(address: str | None, timeout_s: float) -> Ask:
     """The model server's REST API."""
     url = f"{_base(address or '127.0.0.1:8501')}/v1/models/{c.MODEL_NAME}:predict"
 
-    def tensors(images: c.Images28) -> list[list[float]]:
-        answer = _post(url, json.dumps({"inputs": {c.IMAGES: images.tolist()}}).encode(), timeout_s)
+    def told(inputs: dict[str, Any], signature: str = c.SIGNATURE) -> Any:
+        return _post(url, json.dumps({"signature_name": signature, "inputs": inputs}).encode(), timeout_s)["outputs"]
+
+    threshold = cache(lambda: _threshold(lambda: told({c.TOPIC: [c.CARD_TOPIC]}, c.ABOUT_SIGNATURE)[0]))
+
+    def tensors(images: c.Images28) -> tuple[list[list[float]], float | None]:
         try:
-            rows: list[list[float]] = answer["outputs"][c.PROBABILITIES]
-            return [row for row, _ in zip(rows, images, strict=True)]
+            rows: list[list[float]] = told({c.IMAGES: images.tolist()})[c.PROBABILITIES]
+            return [row for row, _ in zip(rows, images, strict=True)], threshold()
         except (KeyError, TypeError, ValueError) as exc:
             raise BadModelOutput(f"{url}: got an answer without {c.PROBABILITIES} for each picture") from exc
 
@@ -105,15 +147,14 @@ def gateway(address: str | None, timeout_s: float) -> Ask:
     """The gateway, which gets the files as they are."""
     url = f"{_base(address or '127.0.0.1:8080')}/api/predict"
 
-    def one(data: bytes) -> list[float] | DigitsError:
+    def one(data: bytes) -> Found | DigitsError:
         try:
             answer = _post(url, data, timeout_s)
-            probabilities: list[float] = answer["probabilities"]
+            return Found(answer["probabilities"], answer.get("sure"), answer.get("note", ""))
         except DigitsError as exc:
             return exc
         except (KeyError, TypeError):
             return BadModelOutput(f"{url}: got an answer that is not about one picture")
-        return probabilities
 
     return lambda contents: [one(data) for data in contents]
 

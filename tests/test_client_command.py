@@ -19,8 +19,11 @@ import pytest
 
 from digits import PredictClient, digit_image
 from digits.__main__ import main
+from digits.curves import line
+from digits.drawings import draw, png
 from digits.errors import BadTensor
 from digits.settings import table
+from digits.strokes import handwrite
 from tests.conftest import MODELS, ROOT, Server, StartServer, free_port
 from tests.gateway import ONE, SEVEN, gateway
 
@@ -42,9 +45,37 @@ def test_grpc_rest_and_the_gateway_say_the_same(
     with gateway(tmp_path, digits_server.target) as web:
         for via, address in (("grpc", digits_server.target), ("rest", digits_server.rest), ("gateway", f"127.0.0.1:{web.port}")):
             assert main(["predict", str(folder), "--via", via, "--address", address, "--format", "json"]) == 0
-            said.append([(Path(one["file"]).name, one["digit"]) for one in json.loads(capsys.readouterr().out)])
+            told = json.loads(capsys.readouterr().out)
+            said.append([(Path(one["file"]).name, one["digit"], one["sure"], one["note"]) for one in told])
     assert said[0] == said[1] == said[2]
-    assert [name for name, _ in said[0]] == ["a.png", "b.png"]
+    assert [name for name, *_ in said[0]] == ["a.png", "b.png"]
+
+
+def test_what_is_unsure_or_no_single_digit_is_said(
+    digits_server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    pair = [line((0.2, 0.2), (0.2, 0.8)), line((0.6, 0.2), (0.6, 0.8))]
+    unclear = handwrite(1, np.random.default_rng(57))  # a 1 that might be a 2
+    for name, strokes in (("pair", pair), ("unclear", unclear)):
+        (tmp_path / f"{name}.png").write_bytes(png(draw(strokes, 20, 0.7)))
+    with gateway(tmp_path, digits_server.target) as web:
+        addresses = {"grpc": digits_server.target, "rest": digits_server.rest, "gateway": f"127.0.0.1:{web.port}"}
+        for via, address in addresses.items():
+            said = {}
+            for form in ("table", "csv", "json"):
+                files = [str(tmp_path / "pair.png"), str(tmp_path / "unclear.png")]
+                assert main(["predict", *files, "--via", via, "--address", address, "--format", form]) == 0
+                said[form] = capsys.readouterr().out
+            rows = list(csv.DictReader(io.StringIO(said["csv"])))
+            assert rows[1]["sure"] == "false", via
+            assert "not sure" in said["table"].splitlines()[1]
+            told = json.loads(said["json"])
+            assert told[1]["sure"] is False
+            if via == "gateway":
+                assert (told[0]["sure"], told[0]["note"], rows[0]["note"]) == (False, "abreast", "abreast")
+                assert "no single digit: abreast" in said["table"].splitlines()[0]
+            else:
+                assert (told[0]["note"], rows[0]["note"]) == ("", "")
 
 
 def test_one_bad_file_is_told_fails_alone_and_sets_the_exit_code(
