@@ -12,7 +12,7 @@ from serving.tensors import Tensor
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How an engine may use the machine.  Threads: 0 = as many as there are cores."""
+    """How an engine may use the machine.  Threads: 0 = as the engine sees fit."""
 
     intra_op_threads: int = 0
     inter_op_threads: int = 0

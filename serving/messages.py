@@ -11,6 +11,7 @@ wire.add(resources.files(__name__.rpartition(".")[0]).joinpath("serving.binpb").
 
 FastTensor = message("digits.fast.Tensor")
 SavedGraph = message("digits.fast.SavedGraph")
+OpList = message("digits.fast.OpList")
 PredictRequest = message("digits.fast.PredictRequest")
 PredictResponse = message("digits.fast.PredictResponse")
 Example = message("tensorflow.Example")

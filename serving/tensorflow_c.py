@@ -37,6 +37,7 @@ STRING_BYTES = 24  # sizeof(TF_TString), fixed by the ABI (tensorflow/core/platf
 
 _QUICK: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "TF_Version": (c_char_p, ()),
+    "TF_GetAllOpList": (POINTER(Buffer), ()),
     "TF_NewStatus": (c_void_p, ()),
     "TF_DeleteStatus": (None, (c_void_p,)),
     "TF_GetCode": (c_int, (c_void_p,)),

@@ -7,6 +7,8 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ from digits import wire
 from serving import messages, text_config
 from serving import tensorflow_c as c
 from serving.engine import EngineOptions, LoadedModel
+from serving.flags import CPUS
 from serving.status import Code, Status, invalid
-from serving.tensorflow_loops import looping_functions, loops
+from serving.tensorflow_graph import LOOPS, changing, depends_on, functions_with
+from serving.tensorflow_twins import Twins
 from serving.tensors import HANDLES, KINDS, STRING, Tensor
 
 VARIABLE_OPERATIONS = (b"VarHandleOp", b"VariableV2", b"Variable")
@@ -28,6 +32,8 @@ QUICK_S = 0.02
 """A run this short gains nothing from a pool of threads for its operations: a small network loses a third of its time to it."""
 PATIENCE = 10
 """In the caller's thread nothing ends a run before it is through: it must fit so many times into the time it is given."""
+TWIN_BYTES = 2**25
+"""A SavedModel of no more than this on the disk may be in memory twice."""
 MAX_OUTPUT = 2**31
 """Protocol buffers end there."""
 IN_THE_CALLERS_THREAD = b"\x18" + b"\xff" * 9 + b"\x01"
@@ -62,11 +68,16 @@ class TensorFlowEngine:
     """Loads SavedModels through TensorFlow's C API."""
 
     def __init__(self, options: EngineOptions | None = None) -> None:
-        # Both are read when the library is loaded, and a person's own setting wins.
+        # They are read when the library is loaded, and a person's own setting wins.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # its INFO lines are about itself
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as in TensorFlow Serving: quicker, and the same last digits
+        os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")  # each session has threads of its own, as its twin wants
         self._lib = c.library()
-        self._config = self._session_config(options or EngineOptions())
+        options = options or EngineOptions()
+        self._config = self._session_config(options)
+        self._narrow = None
+        if CPUS > 1 and not options.intra_op_threads:
+            self._narrow = self._session_config(replace(options, intra_op_threads=1))
 
     @staticmethod
     def version() -> str:
@@ -84,13 +95,26 @@ class TensorFlowEngine:
         return bytes(config.SerializeToString())
 
     def load(self, path: Path, tags: Sequence[str]) -> LoadedModel:
-        """Load a version; the loader's own codes and texts come through."""
+        """Load a version; the loader's own codes and texts come through.
+
+        A small one that keeps nothing between runs is loaded twice, if nobody said how many threads an operation has.
+        """
+        model = self._load(path, tags, self._config)
+        if self._narrow is None or _bytes_below(path) > TWIN_BYTES or model.changes_state():
+            return model
+        try:
+            return Twins(model, self._load(path, tags, self._narrow))
+        except BaseException:
+            model.close()
+            raise
+
+    def _load(self, path: Path, tags: Sequence[str], config: bytes) -> TensorFlowModel:
         lib = self._lib
         status, options, graph = lib.TF_NewStatus(), lib.TF_NewSessionOptions(), lib.TF_NewGraph()
         meta = lib.TF_NewBuffer()
         session = None
         try:
-            lib.TF_SetConfig(options, self._config, len(self._config), status)
+            lib.TF_SetConfig(options, config, len(config), status)
             lib.check(status)
             wanted = c.array_of(ctypes.c_char_p, [tag.encode() for tag in tags])
             session = lib.TF_LoadSessionFromSavedModel(
@@ -109,6 +133,10 @@ class TensorFlowEngine:
             lib.TF_DeleteBuffer(meta)
             lib.TF_DeleteSessionOptions(options)
             lib.TF_DeleteStatus(status)
+
+
+def _bytes_below(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def check_variables(lib: c.Library, graph: int, described: bytes, path: Path) -> None:
@@ -134,7 +162,25 @@ class TensorFlowModel:
         self._lib, self._session, self._graph = lib, session, graph
         self._outputs: dict[str, c.Output] = {}
         self._plans: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[Any, Any, dict[int, Pace] | None]] = {}
-        self._looping = looping_functions(lib, graph)
+        self._looping = (*LOOPS, *functions_with(lib, graph, LOOPS))
+
+    def changes_state(self) -> bool:
+        """Whether a run of any signature leaves something behind, or draws lots."""
+        words = changing(self._lib)
+        words = (*words, *functions_with(self._lib, self._graph, words))
+        for signature in self.signatures.values():
+            ends = [self._operations(infos) for infos in (signature.outputs, signature.inputs)]
+            if depends_on(self._lib, words, *ends):
+                return True
+        return False
+
+    def _operations(self, infos: Mapping[str, Any]) -> list[int]:
+        """Those behind a signature's tensors, without any that the graph lacks."""
+        found = []
+        for info in infos.values():
+            with suppress(Status):
+                found.append(self._output(info.name).operation)
+        return found
 
     def _output(self, name: str) -> c.Output:
         """Resolve `operation:index`."""
@@ -163,7 +209,7 @@ class TensorFlowModel:
         plan = self._plans.get((feeds, fetches))
         if plan is None:
             fed, fetched = [self._output(n) for n in feeds], [self._output(n) for n in fetches]
-            endless = loops(self._lib, self._looping, [one.operation for one in fetched], [one.operation for one in fed])
+            endless = depends_on(self._lib, self._looping, [one.operation for one in fetched], [one.operation for one in fed])
             plan = (c.array_of(c.Output, fed), c.array_of(c.Output, fetched), None if endless else {})
             self._plans[feeds, fetches] = plan
         return plan

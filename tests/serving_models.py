@@ -13,6 +13,8 @@ BASE_PATH is where that server finds OUT_DIR (in a container: the mount point). 
     functions/00000123          two functions: the default answers 1, custom_signature_key answers 2
     checkpoint/00000123         y = 3 * 2 * x from a checkpoint's function
     keras/00000123              a Keras Sequential of one Dense layer, weight 1, input `x`, output `y`
+    counting/00000123           how often it was asked, and before that; count_tf2 counts in a function
+    chance/00000123             x and a random number
 """
 
 from __future__ import annotations
@@ -83,6 +85,31 @@ def shift(by: int) -> Callable[[], Signatures]:
         return {"serving_default": signature({"x": x}, {"y": tf.identity(x + tf1.Variable(float(by), name="by"), name="y")})}
 
     return build
+
+
+def counting() -> Signatures:
+    """What a run leaves behind, changed by one signature and read by another."""
+    count = tf1.Variable(0.0, name="count", use_resource=True)
+    x = tf1.placeholder(tf.float32, [None], name="x")
+    with tf.control_dependencies([count.assign_add(1.0)]):
+        more = tf.identity(count.read_value() + 0.0 * x, name="more")
+    return {"serving_default": signature({"x": x}, {"y": tf.identity(x + count.read_value(), name="now")}),
+            "count": signature({"x": x}, {"y": more})}  # fmt: skip
+
+
+def count_tf2(path: Path) -> None:
+    """The same in a function that a function calls."""
+    module = tf.Module()
+    module.count = tf.Variable(0.0)
+    inner = tf.function(lambda: module.count.assign_add(1.0))
+    module.f = tf.function(lambda x: {"y": x + inner()}, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    tf.saved_model.save(module, str(path), {"serving_default": module.f})
+
+
+def chance() -> Signatures:
+    """y = x and a random number."""
+    x = tf1.placeholder(tf.float32, [None], name="x")
+    return {"serving_default": signature({"x": x}, {"y": tf.identity(x + tf.random.uniform([], seed=1), name="y")})}
 
 
 def types() -> Signatures:
@@ -172,6 +199,9 @@ model_config_list {{
 
 def main(out: Path, base: Path) -> None:
     """Write them all."""
+    write(out / "counting" / "00000123", counting)
+    count_tf2(out / "count_tf2" / "00000123")
+    write(out / "chance" / "00000123", chance)
     write(out / "half_plus_two" / "00000123", half_plus(2.0))
     write(out / "half_plus_three" / "00000123", half_plus(3.0))
     for version in range(1, 7):

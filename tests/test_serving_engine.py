@@ -1,21 +1,27 @@
-"""Where a run takes place: quick ones in the caller's thread, where nothing can end them before they are through."""
+"""Where a run takes place: on how many cores; quick ones in the caller's thread, where nothing can end them."""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from serving import tensorflow_engine, tensorflow_twins
+from serving.engine import EngineOptions
 from serving.status import Code, Status
 from serving.tensorflow_engine import QUICK_S, Pace, TensorFlowEngine, TensorFlowModel
+from serving.tensorflow_twins import LONG_S, Twins
 from serving.tensors import FLOAT, DataType, Tensor
 from tests.conftest import MODELS
 
 
 def loaded(path: Path) -> TensorFlowModel:
-    model = TensorFlowEngine().load(path, ["serve"])
+    model = TensorFlowEngine(EngineOptions(intra_op_threads=2)).load(path, ["serve"])
     assert isinstance(model, TensorFlowModel)
     return model
 
@@ -70,3 +76,113 @@ def test_another_size_is_tried_in_the_pool_first(serving_models: Path) -> None:
     paces = model._plan((feed,), (fetch,))[2]
     assert paces is not None
     assert sorted(paces) == [5, 14]
+
+
+@pytest.mark.parametrize(
+    ("name", "twice"),
+    [
+        ("half_plus_two/00000123", True), ("half_plus_two_tf2/00000123", True), ("types/1", True), ("keras/00000123", True),
+        ("counting/00000123", False), ("count_tf2/00000123", False), ("chance/00000123", False),
+    ],
+)  # fmt: skip
+def test_a_model_that_keeps_nothing_is_loaded_twice_and_no_other(
+    serving_models: Path, monkeypatch: pytest.MonkeyPatch, name: str, twice: bool
+) -> None:
+    monkeypatch.setattr(tensorflow_engine, "CPUS", 2)
+    assert isinstance(TensorFlowEngine().load(serving_models / name, ["serve"]), Twins) is twice
+    told = TensorFlowEngine(EngineOptions(intra_op_threads=1)).load(serving_models / name, ["serve"])
+    assert isinstance(told, TensorFlowModel), "whoever says how many threads an operation has gets them"
+
+
+def test_a_large_model_is_loaded_once(serving_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorflow_engine, "CPUS", 2)
+    monkeypatch.setattr(tensorflow_engine, "TWIN_BYTES", 1000)
+    assert isinstance(TensorFlowEngine().load(serving_models / "types" / "1", ["serve"]), TensorFlowModel)
+
+
+def test_both_sessions_give_the_same_answer() -> None:
+    one, two = (TensorFlowEngine(EngineOptions(intra_op_threads=n)).load(MODELS / "1", ["serve"]) for n in (1, 2))
+    signature = one.signatures["serving_default"]
+    feed, fetch = signature.inputs["images"].name, signature.outputs["probabilities"].name
+    images = np.random.default_rng(0).integers(0, 256, (48, 28, 28), np.uint8)
+    answers = [model.run({feed: Tensor(DataType["DT_UINT8"].number, images)}, [fetch], None)[0].array for model in (one, two)]
+    assert np.abs(answers[0] - answers[1]).max() < 1e-5
+
+
+class Clock:
+    """Goes only when it is told to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(tensorflow_twins.time, "perf_counter", made)
+    return made
+
+
+class Timed:
+    """A session whose runs take a given time."""
+
+    signatures: Mapping[str, Any] = {}
+
+    def __init__(self, clock: Clock) -> None:
+        self.seconds, self.runs, self.closed, self._clock = 0.0, 0, False, clock
+
+    def run(self, feeds: Mapping[str, Tensor], fetches: Sequence[str], timeout_s: float | None) -> list[Tensor]:
+        self.runs += 1
+        self._clock.now += self.seconds
+        return []
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def feed(rows: int) -> dict[str, Tensor]:
+    return {"x": Tensor(FLOAT, np.zeros(rows, np.float32))}
+
+
+def test_long_runs_that_are_alone_get_all_cores_and_others_one_thread(clock: Clock) -> None:
+    wide, narrow = Timed(clock), Timed(clock)
+    both = Twins(wide, narrow)
+    for _ in range(3):
+        both.run(feed(1), ["y"], None)
+    assert (wide.runs, narrow.runs) == (0, 3), "short ones stay narrow"
+    narrow.seconds = 2 * LONG_S
+    both.run(feed(100), ["y"], None)
+    assert (wide.runs, narrow.runs) == (1, 4), "a size's first long run prepares both"
+    wide.seconds = 1.5 * LONG_S
+    for _ in range(3):
+        both.run(feed(100), ["y"], None)
+    assert (wide.runs, narrow.runs) == (4, 4)
+
+    inside, go_on = threading.Event(), threading.Event()
+    waiting = Timed(clock)
+    waiting.run = lambda *_: (inside.set(), go_on.wait(10), [])[-1]  # type: ignore[method-assign,assign,return-value]
+    other = threading.Thread(target=Twins(waiting, waiting).run, args=(feed(1), ["y"], None))
+    other.start()
+    inside.wait(10)
+    both.run(feed(100), ["y"], None)
+    go_on.set()
+    other.join(10)
+    assert (wide.runs, narrow.runs) == (4, 5), "another model's run keeps the other core busy"
+    both.close()
+    assert wide.closed
+    assert narrow.closed
+
+
+def test_a_hiccup_makes_no_run_long_for_good(clock: Clock) -> None:
+    wide, narrow = Timed(clock), Timed(clock)
+    both = Twins(wide, narrow)
+    both.run(feed(1), ["y"], None)
+    narrow.seconds = 3 * LONG_S
+    both.run(feed(1), ["y"], None)
+    narrow.seconds = 0.0
+    both.run(feed(1), ["y"], None)
+    assert wide.runs == 1
+    both.run(feed(1), ["y"], None)
+    assert (wide.runs, narrow.runs) == (1, 3)
