@@ -93,6 +93,15 @@ def test_eraser_brings_back_plain_paper(page: Any) -> None:
     assert darkest(page) > 245  # the line's soft edge may differ by a level
 
 
+def test_an_eraser_on_an_empty_sheet_is_told(page: Any) -> None:
+    page.locator("#eraser").click()
+    by_mouse(page, place(page, DIGITS[1][0]))
+    assert page.locator("#sentence").inner_text() == "There is nothing to erase yet."
+    page.locator("#eraser").click()
+    by_mouse(page, place(page, DIGITS[1][0]))
+    assert answer(page) == "1"
+
+
 @pytest.mark.parametrize("emptied", ["clear", "undo", "Delete", "clear an empty sheet"])
 def test_an_empty_sheet_gives_the_brush_back(page: Any, emptied: str) -> None:
     page.locator("#eraser").click()

@@ -33,7 +33,8 @@ const asker = new Asker(drawing, {
 });
 
 drawing.addEventListener("change", () => {
-  if (drawing.isBlank) view.reset();
+  if (drawing.isUntouched) view.reset();
+  else if (drawing.isBlank) view.refuse("There is nothing to erase yet. To draw, press the eraser again.");
   else ask();
 });
 
