@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from serving.status import Code, Status
+from serving.status import Code, Status, invalid
 from serving.tensors import KINDS, Tensor
+
+MAX_PADDED_RANK = 6
 
 
 def joined(name: str, tensors: Sequence[Tensor], padding: int, pad_variable_lengths: bool) -> Tensor:
@@ -17,6 +19,8 @@ def joined(name: str, tensors: Sequence[Tensor], padding: int, pad_variable_leng
     Raises Status: dtypes differ, or inner shapes do and may not be padded.
     """
     dtype = tensors[0].dtype
+    if pad_variable_lengths and any(len(tensor.dims) > MAX_PADDED_RANK for tensor in tensors):
+        raise invalid(f"Only tensors with rank from 1 to {MAX_PADDED_RANK} can be padded.")
     if len(tensors) == 1 and not padding:
         return tensors[0]
     for tensor in tensors:
@@ -48,7 +52,10 @@ def _widened(name: str, arrays: list[Any], pad_variable_lengths: bool) -> list[A
     out = []
     for array in arrays:
         edges = [(0, 0), *((0, int(wide - own)) for wide, own in zip(shape, array.shape[1:], strict=True))]
-        out.append(
-            np.pad(array, edges, constant_values=array.ravel()[0]) if array.size else np.zeros((len(array), *shape), array.dtype)
-        )
+        if not any(after for _, after in edges):
+            out.append(array)
+        elif not array.size:
+            raise invalid("Got empty tensor in batch of non-empty tensors.")
+        else:
+            out.append(np.pad(array, edges, constant_values=array.ravel()[0]))
     return out

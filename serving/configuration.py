@@ -111,11 +111,11 @@ class Configuration:
             raise invalid(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported"
             )
-        before = [self._metrics.total(name) for name in request.metric_names]
+        before = {name: self._metrics.total(name) for name in request.metric_names}
         self.apply(request.config)
         response = messages.ReloadConfigResponse()
         response.status.SetInParent()
-        for name, count in zip(request.metric_names, before, strict=True):
+        for name, count in before.items():
             response.metric.add(name=name, int64_value_increase=self._metrics.total(name) - count)
         return response
 

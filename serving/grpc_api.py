@@ -14,6 +14,7 @@ from serving import messages
 from serving.configuration import Configuration
 from serving.core import Core, unforeseen
 from serving.grpc_calls import Call, Handler
+from serving.map_entries import take_in
 from serving.model_info import ModelInfo
 from serving.status import Code, Status
 from serving.turns import pass_on
@@ -29,15 +30,15 @@ def handlers(core: Core, info: ModelInfo, configuration: Configuration, health: 
     """Every method the port answers."""
     table = {
         PREDICTION + "Predict": _inference(core.predict, read_predict),
-        PREDICTION + "Classify": _inference(core.classify, messages.ClassificationRequest.FromString),
-        PREDICTION + "Regress": _inference(core.regress, messages.RegressionRequest.FromString),
-        PREDICTION + "MultiInference": _inference(core.multi_inference, messages.MultiInferenceRequest.FromString),
-        PREDICTION + "GetModelMetadata": _question(info.metadata, wire.GetModelMetadataRequest),
-        MODEL + "GetModelStatus": _question(info.status, wire.GetModelStatusRequest),
-        MODEL + "HandleReloadConfigRequest": _question(configuration.reload, messages.ReloadConfigRequest),
+        PREDICTION + "Classify": _inference(core.classify, _with_examples(messages.ClassificationRequest)),
+        PREDICTION + "Regress": _inference(core.regress, _with_examples(messages.RegressionRequest)),
+        PREDICTION + "MultiInference": _inference(core.multi_inference, _with_examples(messages.MultiInferenceRequest)),
+        PREDICTION + "GetModelMetadata": _question(info.metadata, wire.GetModelMetadataRequest.FromString),
+        MODEL + "GetModelStatus": _question(info.status, wire.GetModelStatusRequest.FromString),
+        MODEL + "HandleReloadConfigRequest": _question(configuration.reload, _read_reload),
     }
     if health:
-        table["/grpc.health.v1.Health/Check"] = _question(check_health, HealthCheckRequest)
+        table["/grpc.health.v1.Health/Check"] = _question(check_health, HealthCheckRequest.FromString)
     return table
 
 
@@ -48,17 +49,42 @@ def read_predict(data: bytes) -> Any:
     written anew: checked, and in one order.
     """
     request = messages.PredictRequest.FromString(data)
-    if any(_doubtful(tensor) for tensor in request.inputs.values()):
-        return messages.PredictRequest.FromString(wire.PredictRequest.FromString(data).SerializeToString())
+    if take_in(request, "inputs", messages.InputEntry):
+        data = request.SerializeToString()
+    for tensor in request.inputs.values():
+        if _is_doubtful(tensor):
+            return messages.PredictRequest.FromString(wire.PredictRequest.FromString(data).SerializeToString())
     return request
 
 
-def _doubtful(tensor: Any) -> bool:
-    return (
-        any(len(chunk) % 4 for chunk in tensor.float_val)
-        or any(len(chunk) % 8 for chunk in tensor.double_val)
-        or len(UnknownFieldSet(tensor)) > 0
-    )
+def _is_doubtful(tensor: Any) -> bool:
+    if len(UnknownFieldSet(tensor)):
+        return True
+    return any(len(chunk) % 4 for chunk in tensor.float_val) or any(len(chunk) % 8 for chunk in tensor.double_val)
+
+
+def _with_examples(request_class: Any) -> Callable[[bytes], Any]:
+    """How to read a request that has tf.Examples."""
+
+    def read(data: bytes) -> Any:
+        request = request_class.FromString(data)
+        kind = request.input.WhichOneof("kind")
+        if kind is None:
+            return request
+        given = getattr(request.input, kind)
+        for example in (*given.examples, *([given.context] if kind == "example_list_with_context" else [])):
+            if take_in(example.features, "feature", messages.FeatureEntry):
+                example.features.DiscardUnknownFields()
+        return request
+
+    return read
+
+
+def _read_reload(data: bytes) -> Any:
+    request = messages.ReloadConfigRequest.FromString(data)
+    for model in request.config.model_config_list.config:
+        take_in(model, "version_labels", messages.LabelEntry)
+    return request
 
 
 def _inference(method: Inference, read: Callable[[bytes], Any]) -> Handler:
@@ -73,11 +99,11 @@ def _inference(method: Inference, read: Callable[[bytes], Any]) -> Handler:
     return handle
 
 
-def _question(method: Callable[[Any], Any], request_class: Any) -> Handler:
+def _question(method: Callable[[Any], Any], read: Callable[[bytes], Any]) -> Handler:
     def handle(call: Call, data: bytes) -> None:
         pass_on()  # a reload waits for models
         try:
-            result = method(request_class.FromString(data))
+            result = method(read(data))
         except DecodeError:
             result = UNDECODABLE
         except Status as status:

@@ -139,8 +139,6 @@ def _fetches(signature: Any, output_filter: Collection[str]) -> tuple[list[str],
             raise invalid(f"duplicate output tensor alias: {alias}")
         aliases.append(alias)
     aliases = aliases or list(outputs)
-    if not aliases:
-        raise invalid("Must specify at least one target to fetch or execute.")
     return aliases, [outputs[alias].name for alias in aliases]
 
 

@@ -89,8 +89,10 @@ class RestApi:
             self._finish(send, failure(result) if isinstance(result, Status) else result)
 
         try:
-            if method == "POST" and (found := INFERENCE.fullmatch(path)) and found[4].islower():
+            if method == "POST" and (found := INFERENCE.fullmatch(path)):
                 name, version, label = which(found)
+                if not found[4].islower():
+                    raise invalid(f"Malformed request: {method} {path}")
                 api = found[4]
                 data = _inflated(body, headers.get("content-encoding", ""))
                 run = {"predict": self._predict, "classify": self._classify}.get(api, self._regress)

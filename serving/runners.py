@@ -109,7 +109,8 @@ class BatchingRunner:
             raise invalid(f"Task size {rows} is larger than maximum input batch size {self._options.max_batch_size}")
         if any(tensor.dtype in HANDLES for tensor in feeds.values()):
             raise Status(Code.INTERNAL, "Tensor concat operation failed: INTERNAL: Unexpected data type")
-        if any(tensor.deep for tensor in feeds.values()):  # past what numpy can shape: alone
+        deep = any(tensor.deep for tensor in feeds.values())  # past what numpy can shape: alone
+        if deep and not self._options.pad_variable_length_inputs:
             self._alone.run(feeds, fetches, deadline, done)
             return
         order = tuple(fetches)

@@ -12,6 +12,7 @@ import pytest
 
 from digits import wire
 from serving import warmup
+from serving.batch_tensors import joined
 from serving.batching import BatchPool
 from serving.batching_options import BatchingOptions
 from serving.metrics import Metrics
@@ -147,3 +148,27 @@ def test_warming_up_does_not_wait_for_other_peoples_requests(monkeypatch: pytest
     warmup._run(SimpleNamespace(runner=Busy()), log, planner)  # type: ignore[arg-type]
     busy.set()
     assert len(answered) == 1
+
+
+def test_padding_takes_ranks_to_six_and_no_empty_tensor_beside_others() -> None:
+    results: list[Result] = []
+    made = runner(Model(lambda x: x), max_batch_size=8, pad_variable_length_inputs=True)
+    made.run({"x": Tensor(FLOAT, np.zeros((1,) * 7, np.float32))}, ["y"], None, results.append)
+    made.run({"x": Tensor(FLOAT, np.zeros((1,) * 6, np.float32))}, ["y"], None, results.append)
+    refused, answered = results
+    assert isinstance(refused, Status)
+    assert (refused.code, refused.text) == (Code.INVALID_ARGUMENT, "Only tensors with rank from 1 to 6 can be padded.")
+    assert isinstance(answered, list)
+
+    tensors = [Tensor(FLOAT, np.ones(shape, np.float32)) for shape in ((2, 3), (1, 0))]
+    with pytest.raises(Status) as caught:
+        joined("x", tensors, 0, True)
+    assert (caught.value.code, caught.value.text) == (Code.INVALID_ARGUMENT, "Got empty tensor in batch of non-empty tensors.")
+    assert joined("x", [tensors[0], Tensor(FLOAT, np.ones((0, 3), np.float32))], 0, True).array.shape == (2, 3)
+
+
+def test_the_size_of_a_batch_is_looked_at_before_what_is_to_be_fetched() -> None:
+    made = runner(Model(lambda x: x), max_batch_size=1)
+    with pytest.raises(Status) as caught:
+        made.run(feed(1, 2), [], None, lambda _: None)
+    assert caught.value.text == "Task size 2 is larger than maximum input batch size 1"

@@ -164,3 +164,22 @@ def test_a_negative_number_of_retries_is_one_try(serving_models: Path) -> None:
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 255
     assert "Could not find meta graph def matching supplied tags: { absent }" in ended.stdout
+
+
+def test_a_label_whose_entry_holds_something_unknown_is_set_and_a_metric_is_told_once(
+    serve: StartServer, serving_models: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "m"
+    base.mkdir()
+    publish(serving_models / "shift" / "1", base, 1)
+    server = serve(f"--model_base_path={base}", "--model_name=m")
+    request = messages.ReloadConfigRequest(metric_names=["a", "b", "a"])
+    config = request.config.model_config_list.config.add(name="m", base_path=str(base), model_platform="tensorflow")
+    entry = b"\x0a\x03new\x10\x01\x2a\x01q"  # new: 1, and a field 5
+    config.MergeFromString(b"\x42" + bytes([len(entry)]) + entry)
+    assert not config.version_labels, "this library does not find it by itself"
+    with grpc.insecure_channel(server.target) as channel:
+        call = channel.unary_unary("/tensorflow.serving.ModelService/HandleReloadConfigRequest")
+        answered = messages.ReloadConfigResponse.FromString(call(request.SerializeToString(), timeout=20))
+    assert sorted(metric.name for metric in answered.metric) == ["a", "b"]
+    assert wait_for_answer(server, "new") == 1

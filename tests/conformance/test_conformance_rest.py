@@ -197,3 +197,9 @@ def test_metadata_tells_what_a_composite_tensor_is(target: Any) -> None:
     assert spec["type_spec_class_name"] == "RaggedTensorSpec"
     assert spec["num_flat_components"] == 2
     assert "tuple_value" in spec["type_state"]
+
+
+def test_a_version_beyond_64_bits_is_seen_before_the_letters_of_the_verb(target: Any) -> None:
+    for verb, body in (("predict", b""), ("PREDICT", b"")):
+        status, answered, _ = target.rest("POST", f"/v1/models/shift/versions/99999999999999999999:{verb}", "{}")
+        assert (status, answered) == (400, body)
