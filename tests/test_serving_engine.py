@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from serving import tensorflow_engine, tensorflow_twins
 from serving.engine import EngineOptions
 from serving.status import Code, Status
 from serving.tensorflow_engine import QUICK_S, Pace, TensorFlowEngine, TensorFlowModel
-from serving.tensorflow_twins import LONG_S, Twins
+from serving.tensorflow_twins import ALONE_S, LONG_S, Twins
 from serving.tensors import FLOAT, DataType, Tensor
 from tests.conftest import MODELS
 
@@ -146,40 +146,53 @@ def feed(rows: int) -> dict[str, Tensor]:
     return {"x": Tensor(FLOAT, np.zeros(rows, np.float32))}
 
 
-def test_long_runs_that_are_alone_get_all_cores_and_others_one_thread(clock: Clock) -> None:
-    wide, narrow = Timed(clock), Timed(clock)
-    both = Twins(wide, narrow)
-    for _ in range(3):
-        both.run(feed(1), ["y"], None)
-    assert (wide.runs, narrow.runs) == (0, 3), "short ones stay narrow"
-    narrow.seconds = 2 * LONG_S
-    both.run(feed(100), ["y"], None)
-    assert (wide.runs, narrow.runs) == (1, 4), "a size's first long run prepares both"
-    wide.seconds = 1.5 * LONG_S
-    for _ in range(3):
-        both.run(feed(100), ["y"], None)
-    assert (wide.runs, narrow.runs) == (4, 4)
-
+@pytest.fixture
+def crowd() -> Iterator[None]:
+    """Another model's run, which does not end."""
     inside, go_on = threading.Event(), threading.Event()
-    waiting = Timed(clock)
+    waiting = Timed(Clock())
     waiting.run = lambda *_: (inside.set(), go_on.wait(10), [])[-1]  # type: ignore[method-assign,assign,return-value]
     other = threading.Thread(target=Twins(waiting, waiting).run, args=(feed(1), ["y"], None))
     other.start()
     inside.wait(10)
-    both.run(feed(100), ["y"], None)
+    yield
     go_on.set()
     other.join(10)
-    assert (wide.runs, narrow.runs) == (4, 5), "another model's run keeps the other core busy"
+
+
+def test_short_runs_have_one_thread_and_a_sizes_first_run_prepares_both_sessions(clock: Clock) -> None:
+    wide, narrow = Timed(clock), Timed(clock)
+    both = Twins(wide, narrow)
+    for _ in range(3):
+        both.run(feed(1), ["y"], None)
+    assert (wide.runs, narrow.runs) == (0, 3)
+    narrow.seconds = 2 * ALONE_S
+    both.run(feed(100), ["y"], None)
+    assert (wide.runs, narrow.runs) == (1, 4)
+    wide.seconds = 1.5 * ALONE_S
+    for _ in range(3):
+        both.run(feed(100), ["y"], None)
+    assert (wide.runs, narrow.runs) == (4, 4), "alone they have all cores"
     both.close()
     assert wide.closed
     assert narrow.closed
+
+
+@pytest.mark.parametrize(("seconds", "wide_runs"), [(0.5 * ALONE_S, 0), (1.5 * ALONE_S, 1), (2 * LONG_S, 4)])
+def test_beside_others_only_long_runs_have_all_cores(clock: Clock, crowd: None, seconds: float, wide_runs: int) -> None:
+    wide, narrow = Timed(clock), Timed(clock)
+    both = Twins(wide, narrow)
+    wide.seconds = narrow.seconds = seconds
+    for _ in range(4):
+        both.run(feed(1), ["y"], None)
+    assert wide.runs == wide_runs
 
 
 def test_a_hiccup_makes_no_run_long_for_good(clock: Clock) -> None:
     wide, narrow = Timed(clock), Timed(clock)
     both = Twins(wide, narrow)
     both.run(feed(1), ["y"], None)
-    narrow.seconds = 3 * LONG_S
+    narrow.seconds = 1.8 * ALONE_S
     both.run(feed(1), ["y"], None)
     narrow.seconds = 0.0
     both.run(feed(1), ["y"], None)
