@@ -188,6 +188,15 @@ def test_beside_others_only_long_runs_have_all_cores(clock: Clock, crowd: None, 
     assert wide.runs == wide_runs
 
 
+def test_preparing_the_other_session_costs_nobody_an_answer(clock: Clock) -> None:
+    def late(*_: object) -> list[Tensor]:
+        raise Status(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+
+    wide, narrow = Timed(clock), Timed(clock)
+    narrow.seconds, wide.run = 2 * LONG_S, late  # type: ignore[method-assign,assign]
+    assert Twins(wide, narrow).run(feed(1), ["y"], 0.1) == []
+
+
 def test_a_hiccup_makes_no_run_long_for_good(clock: Clock) -> None:
     wide, narrow = Timed(clock), Timed(clock)
     both = Twins(wide, narrow)
