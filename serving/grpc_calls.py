@@ -35,7 +35,7 @@ Handler = Callable[["Call", bytes], None]
 
 OUTSTANDING = 64  # calls the library may accept before we look
 SPARE_THREADS = 8
-LONG_TO_READ = 2**20  # bytes of a request that keep a thread busy before it reaches the engine
+LONG_TO_READ = 2**16  # bytes of a request that may keep a thread busy before it reaches the engine
 DRAIN_S = 0.2  # calls that come so soon after the end began are told so: after that the library cancels them without a word
 MAX_UNSENT, LARGE = 512 * 2**20, 2**16  # bytes of answers that clients have not taken; those of fewer bytes do not count
 FOREVER_S = 1e9  # a call without a deadline has one in some hundred years
@@ -107,6 +107,7 @@ class GrpcServer:
         self._handlers = {path.encode(): handler for path, handler in handlers.items()}
         self._max_calls = max_calls
         self._queue = cygrpc.CompletionQueue()
+        self._poll = self._queue.poll
         limits = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
         self._core = cygrpc.Server((*limits, *options), False)
         self._core.register_completion_queue(self._queue)
@@ -155,10 +156,9 @@ class GrpcServer:
 
     def _step(self) -> None:
         """Wait for an event and see to it."""
-        event = self._queue.poll(None)
         try:
-            self._see_to(event)
-        except Exception:  # whoever waits must come back to it
+            self._see_to(self._poll(None))
+        except Exception:  # also a message too large for the memory there is; whoever waits must come back to it
             log.exception("an event could not be seen to")
 
     def _see_to(self, event: Any) -> None:

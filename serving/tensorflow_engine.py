@@ -20,11 +20,12 @@ from serving import tensorflow_c as c
 from serving.engine import EngineOptions, LoadedModel
 from serving.flags import CPUS
 from serving.status import Code, Status, invalid
-from serving.tensorflow_graph import LOOPS, changing, depends_on, functions_with
+from serving.tensorflow_graph import LOOPS, changing, depends_on, functions_with, operations
 from serving.tensorflow_twins import Twins
 from serving.tensors import HANDLES, KINDS, STRING, Tensor
 
-VARIABLE_OPERATIONS = (b"VarHandleOp", b"VariableV2", b"Variable")
+REFERENCE_VARIABLES = (b"VariableV2", b"Variable")
+VARIABLE_OPERATIONS = (b"VarHandleOp", *REFERENCE_VARIABLES)
 MetaGraphDef = wire.message("tensorflow.MetaGraphDef")
 
 
@@ -34,6 +35,7 @@ PATIENCE = 10
 """In the caller's thread nothing ends a run before it is through: it must fit so many times into the time it is given."""
 TWIN_BYTES = 2**25
 """A SavedModel of no more than this on the disk may be in memory twice."""
+MAX_FOLDERS = 1000
 MAX_OUTPUT = 2**31
 """Protocol buffers end there."""
 IN_THE_CALLERS_THREAD = b"\x18" + b"\xff" * 9 + b"\x01"
@@ -71,13 +73,12 @@ class TensorFlowEngine:
         # They are read when the library is loaded, and a person's own setting wins.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # its INFO lines are about itself
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as in TensorFlow Serving: quicker, and the same last digits
-        os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")  # each session has threads of its own, as its twin wants
-        self._lib = c.library()
         options = options or EngineOptions()
-        self._config = self._session_config(options)
-        self._narrow = None
+        self._config, self._narrow = self._session_config(options), None
         if CPUS > 1 and not options.intra_op_threads:
+            os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")  # each session has threads of its own, as twins need
             self._narrow = self._session_config(replace(options, intra_op_threads=1))
+        self._lib = c.library()
 
     @staticmethod
     def version() -> str:
@@ -100,9 +101,9 @@ class TensorFlowEngine:
         A small one that keeps nothing between runs is loaded twice, if nobody said how many threads an operation has.
         """
         model = self._load(path, tags, self._config)
-        if self._narrow is None or _bytes_below(path) > TWIN_BYTES or model.changes_state():
-            return model
         try:
+            if self._narrow is None or not _is_small(path) or model.changes_state():
+                return model
             return Twins(model, self._load(path, tags, self._narrow))
         except BaseException:
             model.close()
@@ -135,8 +136,14 @@ class TensorFlowEngine:
             lib.TF_DeleteStatus(status)
 
 
-def _bytes_below(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+def _is_small(path: Path) -> bool:
+    """Whether there are at most TWIN_BYTES below, wherever links lead; where they lead in circles there are not."""
+    size = 0
+    for folders, (folder, _, files) in enumerate(os.walk(path, followlinks=True)):
+        size += sum((Path(folder) / file).stat().st_size for file in files)
+        if size > TWIN_BYTES or folders > MAX_FOLDERS:
+            return False
+    return True
 
 
 def check_variables(lib: c.Library, graph: int, described: bytes, path: Path) -> None:
@@ -148,9 +155,8 @@ def check_variables(lib: c.Library, graph: int, described: bytes, path: Path) ->
     index = path / "variables" / "variables.index"
     if index.exists() or not messages.SavedGraph.FromString(described).saver_def.restore_op_name:
         return
-    at = ctypes.c_size_t(0)
-    while operation := lib.TF_GraphNextOperation(graph, ctypes.byref(at)):
-        if lib.TF_OperationOpType(operation) in VARIABLE_OPERATIONS:
+    for _, kind in operations(lib, graph):
+        if kind in VARIABLE_OPERATIONS:
             raise Status(Code.NOT_FOUND, f"The graph has variables and nothing to restore them from: {index} does not exist")
 
 
@@ -165,7 +171,9 @@ class TensorFlowModel:
         self._looping = (*LOOPS, *functions_with(lib, graph, LOOPS))
 
     def changes_state(self) -> bool:
-        """Whether a run of any signature leaves something behind, or draws lots."""
+        """Whether a run of any signature may leave something behind, or draws lots."""
+        if any(kind in REFERENCE_VARIABLES for _, kind in operations(self._lib, self._graph)):
+            return True  # TensorFlow does not call the operations stateful that change these
         words = changing(self._lib)
         words = (*words, *functions_with(self._lib, self._graph, words))
         for signature in self.signatures.values():
@@ -178,7 +186,7 @@ class TensorFlowModel:
         """Those behind a signature's tensors, without any that the graph lacks."""
         found = []
         for info in infos.values():
-            with suppress(Status):
+            with suppress(Status, ValueError):
                 found.append(self._output(info.name).operation)
         return found
 

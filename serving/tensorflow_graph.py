@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from serving import messages
@@ -31,6 +31,13 @@ def changing(lib: c.Library) -> tuple[bytes, ...]:
         lib.TF_DeleteBuffer(buffer)
     names = [one.name for one in known.op if one.is_stateful and one.name not in LASTING]
     return tuple(b"\x12" + bytes([len(name)]) + name.encode() for name in names)
+
+
+def operations(lib: c.Library, graph: int) -> Iterator[tuple[int, bytes]]:
+    """Every operation of the graph itself, and its type."""
+    at = ctypes.c_size_t(0)
+    while operation := lib.TF_GraphNextOperation(graph, ctypes.byref(at)):
+        yield operation, lib.TF_OperationOpType(operation)
 
 
 def functions_with(lib: c.Library, graph: int, words: Words) -> list[bytes]:

@@ -50,7 +50,7 @@ class _Seat:
 class Turns:
     """The threads of one source of events.
 
-    step: waits for the next event and works on it; never raises.  crowded: whether more than one event is in work.
+    step: waits for the next event and works on it.  crowded: whether more than one event is in work.
     spare: threads kept for their next turn; what TensorFlow prepared for a thread is lost with it.
     """
 
@@ -81,13 +81,17 @@ class Turns:
     def _take_turns(self, work: Callable[[], None] | None) -> None:
         seat = _Seat()
         while True:
-            if work is not None:
-                work()
-                work = None  # it holds a request
-            else:
-                _role.leads = self
+            _role.leads = self if work is None else None
+            try:
+                if work is not None:
+                    work()
                 while _role.leads is self:
                     self._step()
+            except Exception:
+                log.exception("a thread goes on after an unforeseen failure")
+                if _role.leads is self:
+                    continue
+            work = None  # it holds a request
             with self._lock:
                 if len(self._parked) >= self._spare:
                     return

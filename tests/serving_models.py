@@ -13,7 +13,8 @@ BASE_PATH is where that server finds OUT_DIR (in a container: the mount point). 
     functions/00000123          two functions: the default answers 1, custom_signature_key answers 2
     checkpoint/00000123         y = 3 * 2 * x from a checkpoint's function
     keras/00000123              a Keras Sequential of one Dense layer, weight 1, input `x`, output `y`
-    counting/00000123           how often it was asked, and before that; count_tf2 counts in a function
+    counting/00000123           how often it was asked, and before that; count_tf2 counts in a function,
+                                count_ref in a variable of TensorFlow 1
     chance/00000123             x and a random number
 """
 
@@ -87,14 +88,18 @@ def shift(by: int) -> Callable[[], Signatures]:
     return build
 
 
-def counting() -> Signatures:
+def counting(resource: bool) -> Callable[[], Signatures]:
     """What a run leaves behind, changed by one signature and read by another."""
-    count = tf1.Variable(0.0, name="count", use_resource=True)
-    x = tf1.placeholder(tf.float32, [None], name="x")
-    with tf.control_dependencies([count.assign_add(1.0)]):
-        more = tf.identity(count.read_value() + 0.0 * x, name="more")
-    return {"serving_default": signature({"x": x}, {"y": tf.identity(x + count.read_value(), name="now")}),
-            "count": signature({"x": x}, {"y": more})}  # fmt: skip
+
+    def build() -> Signatures:
+        count = tf1.Variable(0.0, name="count", use_resource=resource)
+        x = tf1.placeholder(tf.float32, [None], name="x")
+        with tf.control_dependencies([count.assign_add(1.0)]):
+            more = tf.identity(count.read_value() + 0.0 * x, name="more")
+        now = tf.identity(x + count.read_value(), name="now")
+        return {"serving_default": signature({"x": x}, {"y": now}), "count": signature({"x": x}, {"y": more})}
+
+    return build
 
 
 def count_tf2(path: Path) -> None:
@@ -199,7 +204,8 @@ model_config_list {{
 
 def main(out: Path, base: Path) -> None:
     """Write them all."""
-    write(out / "counting" / "00000123", counting)
+    write(out / "counting" / "00000123", counting(True))
+    write(out / "count_ref" / "00000123", counting(False))
     count_tf2(out / "count_tf2" / "00000123")
     write(out / "chance" / "00000123", chance)
     write(out / "half_plus_two" / "00000123", half_plus(2.0))

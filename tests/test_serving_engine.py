@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,7 +83,7 @@ def test_another_size_is_tried_in_the_pool_first(serving_models: Path) -> None:
     ("name", "twice"),
     [
         ("half_plus_two/00000123", True), ("half_plus_two_tf2/00000123", True), ("types/1", True), ("keras/00000123", True),
-        ("counting/00000123", False), ("count_tf2/00000123", False), ("chance/00000123", False),
+        ("counting/00000123", False), ("count_tf2/00000123", False), ("count_ref/00000123", False), ("chance/00000123", False),
     ],
 )  # fmt: skip
 def test_a_model_that_keeps_nothing_is_loaded_twice_and_no_other(
@@ -98,6 +99,18 @@ def test_a_large_model_is_loaded_once(serving_models: Path, monkeypatch: pytest.
     monkeypatch.setattr(tensorflow_engine, "CPUS", 2)
     monkeypatch.setattr(tensorflow_engine, "TWIN_BYTES", 1000)
     assert isinstance(TensorFlowEngine().load(serving_models / "types" / "1", ["serve"]), TensorFlowModel)
+
+
+def test_what_links_lead_to_is_counted(serving_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorflow_engine, "CPUS", 2)
+    version = tmp_path / "1"
+    shutil.copytree(serving_models / "half_plus_two" / "00000123", version)
+    shutil.move(version / "variables", tmp_path / "elsewhere")
+    (version / "variables").symlink_to(tmp_path / "elsewhere")
+    assert isinstance(TensorFlowEngine().load(version, ["serve"]), Twins)
+    with (tmp_path / "elsewhere" / "more").open("wb") as file:
+        file.truncate(tensorflow_engine.TWIN_BYTES)
+    assert isinstance(TensorFlowEngine().load(version, ["serve"]), TensorFlowModel)
 
 
 def test_both_sessions_give_the_same_answer() -> None:

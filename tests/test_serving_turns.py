@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
+import grpc
 import pytest
 
+from serving.grpc_calls import GrpcServer
 from serving.turns import Turns, beside, pass_on
 
 PATIENCE_S = 10.0
@@ -167,3 +169,38 @@ def test_elsewhere_work_is_simply_done() -> None:
     worked = threading.Event()
     beside(worked.set)
     assert worked.is_set()
+
+
+def test_work_that_fails_ends_no_thread() -> None:
+    made = begun()
+
+    def fail() -> None:
+        raise MemoryError
+
+    for crowded in (False, True):
+        made.crowded = crowded
+        made.queue.put(fail)
+        made.queue.put(lambda: beside(fail))
+        assert made.put(nothing).wait(PATIENCE_S)
+    assert made.most == 1
+
+
+def test_an_event_that_cannot_be_read_costs_the_server_no_other() -> None:
+    server = GrpcServer({"/s/Echo": lambda call, data: call.reply(data)}, max_calls=8)
+    port = server.add_port("127.0.0.1:0")
+    server.start()
+    poll, failed = server._poll, threading.Event()
+
+    def flaky(deadline: float | None) -> object:
+        if not failed.is_set():
+            failed.set()
+            raise MemoryError
+        return poll(deadline)
+
+    server._poll = flaky
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        echo = channel.unary_unary("/s/Echo")
+        for _ in range(3):
+            assert echo(b"again", timeout=PATIENCE_S) == b"again"
+    server.stop(1.0)
+    assert failed.is_set()
