@@ -19,23 +19,16 @@ from serving import messages, text_config
 from serving import tensorflow_c as c
 from serving.engine import EngineOptions, LoadedModel
 from serving.flags import CPUS
+from serving.pace import Pace
 from serving.status import Code, Status, invalid
 from serving.tensorflow_graph import LOOPS, changing, depends_on, functions_with, operations
-from serving.tensorflow_twins import Twins
+from serving.tensorflow_twins import Twins, is_small
 from serving.tensors import HANDLES, KINDS, STRING, Tensor
 
 REFERENCE_VARIABLES = (b"VariableV2", b"Variable")
 VARIABLE_OPERATIONS = (b"VarHandleOp", *REFERENCE_VARIABLES)
 MetaGraphDef = wire.message("tensorflow.MetaGraphDef")
 
-
-QUICK_S = 0.02
-"""A run this short gains nothing from a pool of threads for its operations: a small network loses a third of its time to it."""
-PATIENCE = 10
-"""In the caller's thread nothing ends a run before it is through: it must fit so many times into the time it is given."""
-TWIN_BYTES = 2**25
-"""A SavedModel of no more than this on the disk may be in memory twice."""
-MAX_FOLDERS = 1000
 MAX_OUTPUT = 2**31
 """Protocol buffers end there."""
 IN_THE_CALLERS_THREAD = b"\x18" + b"\xff" * 9 + b"\x01"
@@ -49,21 +42,6 @@ def _timeout_options(timeout_s: float) -> bytes:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes([*out, value])
-
-
-class Pace:
-    """How long runs of one plan and one size took of late: the longest, forgotten by a hundredth each run.  Seconds."""
-
-    def __init__(self) -> None:
-        self._longest = math.inf  # nothing is known before the first
-
-    def is_quick(self, timeout_s: float | None) -> bool:
-        """Whether the next may stay in the caller's thread."""
-        return self._longest <= QUICK_S and (timeout_s is None or self._longest * PATIENCE <= timeout_s)
-
-    def took(self, seconds: float) -> None:
-        """One has ended."""
-        self._longest = seconds if self._longest == math.inf else max(seconds, 0.99 * self._longest)
 
 
 class TensorFlowEngine:
@@ -102,7 +80,7 @@ class TensorFlowEngine:
         """
         model = self._load(path, tags, self._config)
         try:
-            if self._narrow is None or not _is_small(path) or model.changes_state():
+            if self._narrow is None or not is_small(path) or model.changes_state():
                 return model
             return Twins(model, self._load(path, tags, self._narrow))
         except BaseException:
@@ -134,16 +112,6 @@ class TensorFlowEngine:
             lib.TF_DeleteBuffer(meta)
             lib.TF_DeleteSessionOptions(options)
             lib.TF_DeleteStatus(status)
-
-
-def _is_small(path: Path) -> bool:
-    """Whether there are at most TWIN_BYTES below, wherever links lead; where they lead in circles there are not."""
-    size = 0
-    for folders, (folder, _, files) in enumerate(os.walk(path, followlinks=True)):
-        size += sum((Path(folder) / file).stat().st_size for file in files)
-        if size > TWIN_BYTES or folders > MAX_FOLDERS:
-            return False
-    return True
 
 
 def check_variables(lib: c.Library, graph: int, described: bytes, path: Path) -> None:

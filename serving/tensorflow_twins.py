@@ -9,10 +9,12 @@ Where Eigen shares one long sum out among threads, the two may differ in the las
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from serving.engine import LoadedModel
@@ -26,6 +28,22 @@ LONG_S = 0.004
 """... and from here on waking it costs nothing that one would notice."""
 TRY_BOTH_S = 0.5
 """A size's first run is done by both, so that each has prepared its operations for it; not where that would be felt."""
+TWIN_BYTES = 2**25
+"""A SavedModel of no more than this on the disk may be in memory twice."""
+MAX_FOLDERS = 1000
+
+
+def is_small(path: Path) -> bool:
+    """Whether there are at most TWIN_BYTES below, wherever links lead; where they lead nowhere or in circles there are not."""
+    size = 0
+    for folders, (folder, _, files) in enumerate(os.walk(path, followlinks=True)):
+        try:
+            size += sum((Path(folder) / file).stat().st_size for file in files)
+        except OSError:
+            return False
+        if size > TWIN_BYTES or folders > MAX_FOLDERS:
+            return False
+    return True
 
 
 class _Runs:

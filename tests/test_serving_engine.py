@@ -14,8 +14,9 @@ import pytest
 
 from serving import tensorflow_engine, tensorflow_twins
 from serving.engine import EngineOptions
+from serving.pace import QUICK_S, Pace
 from serving.status import Code, Status
-from serving.tensorflow_engine import QUICK_S, Pace, TensorFlowEngine, TensorFlowModel
+from serving.tensorflow_engine import TensorFlowEngine, TensorFlowModel
 from serving.tensorflow_twins import ALONE_S, LONG_S, Twins
 from serving.tensors import FLOAT, DataType, Tensor
 from tests.conftest import MODELS
@@ -97,7 +98,7 @@ def test_a_model_that_keeps_nothing_is_loaded_twice_and_no_other(
 
 def test_a_large_model_is_loaded_once(serving_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorflow_engine, "CPUS", 2)
-    monkeypatch.setattr(tensorflow_engine, "TWIN_BYTES", 1000)
+    monkeypatch.setattr(tensorflow_twins, "TWIN_BYTES", 1000)
     assert isinstance(TensorFlowEngine().load(serving_models / "types" / "1", ["serve"]), TensorFlowModel)
 
 
@@ -108,8 +109,11 @@ def test_what_links_lead_to_is_counted(serving_models: Path, tmp_path: Path, mon
     shutil.move(version / "variables", tmp_path / "elsewhere")
     (version / "variables").symlink_to(tmp_path / "elsewhere")
     assert isinstance(TensorFlowEngine().load(version, ["serve"]), Twins)
+    (tmp_path / "elsewhere" / "nowhere").symlink_to(tmp_path / "nothing")
+    assert isinstance(TensorFlowEngine().load(version, ["serve"]), TensorFlowModel)
+    (tmp_path / "elsewhere" / "nowhere").unlink()
     with (tmp_path / "elsewhere" / "more").open("wb") as file:
-        file.truncate(tensorflow_engine.TWIN_BYTES)
+        file.truncate(tensorflow_twins.TWIN_BYTES)
     assert isinstance(TensorFlowEngine().load(version, ["serve"]), TensorFlowModel)
 
 
