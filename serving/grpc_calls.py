@@ -20,13 +20,17 @@ from typing import Any
 
 # Sockets are read by the thread that waits, not by threads of gRPC's event engine, which hand every read on among themselves: a
 # sixth more requests a second at 16 streams.  Read when the library is loaded; a person's own setting wins.
-os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener,-event_engine_client")
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
 
 import grpc
 from grpc._cython import cygrpc
 
 from serving.status import Code, Status
 from serving.turns import Turns, pass_on
+
+# What is started from here gets none of it: a client without the engine is slow to find a server that comes back.
+if os.environ["GRPC_EXPERIMENTS"] == "-event_engine_listener":
+    del os.environ["GRPC_EXPERIMENTS"]
 
 log = logging.getLogger(__name__)
 

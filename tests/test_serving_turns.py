@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -11,6 +14,7 @@ import pytest
 
 from serving.grpc_calls import GrpcServer
 from serving.turns import Turns, beside, pass_on
+from tests.conftest import ROOT
 
 PATIENCE_S = 10.0
 Work = Callable[[], None]
@@ -204,3 +208,13 @@ def test_an_event_that_cannot_be_read_costs_the_server_no_other() -> None:
             assert echo(b"again", timeout=PATIENCE_S) == b"again"
     server.stop(1.0)
     assert failed.is_set()
+
+
+def test_what_is_started_from_here_inherits_no_setting_of_grpcs() -> None:
+    """Gateways that tests start beside an imported server, say."""
+    told = subprocess.run(
+        [sys.executable, "-c", "import serving.grpc_calls, os; print('GRPC_EXPERIMENTS' in os.environ)"],
+        env={name: value for name, value in os.environ.items() if name != "GRPC_EXPERIMENTS"},
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert told.strip() == "False"
