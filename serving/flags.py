@@ -67,7 +67,7 @@ FLAGS: Final = (
         "enable_per_model_batching_parameters", False, "read batching_params.pbtxt in each version's directory instead", BATCHING
     ),
     Flag("tensorflow_session_parallelism", 0, "sets both of the next two", ENGINE),
-    Flag("tensorflow_intra_op_parallelism", 0, "threads of one operation; 0 = 1, and all for a long run alone", ENGINE),
+    Flag("tensorflow_intra_op_parallelism", 0, "threads of one operation; 0 = 1, and all for long runs", ENGINE),
     Flag("tensorflow_inter_op_parallelism", 0, "operations of one run at once, where runs are long; 0 = as many as CPUs", ENGINE),
     Flag(
         "tensorflow_session_config_file",

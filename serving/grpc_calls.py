@@ -159,13 +159,8 @@ class GrpcServer:
             self._unsent -= size
 
     def _step(self) -> None:
-        """Wait for an event and see to it."""
-        try:
-            self._see_to(self._poll(None))
-        except Exception:  # also a message too large for the memory there is; whoever waits must come back to it
-            log.exception("an event could not be seen to")
-
-    def _see_to(self, event: Any) -> None:
+        """Wait for an event and see to it; what that raises, as a message too large for the memory there is, ends no thread."""
+        event = self._poll(None)
         tag = event.tag
         if type(tag) is int:
             if tag:

@@ -50,7 +50,7 @@ class _Seat:
 class Turns:
     """The threads of one source of events.
 
-    step: waits for the next event and works on it.  crowded: whether more than one event is in work.
+    step: waits for the next event and works on it; what it raises is logged.  crowded: whether more than one event is in work.
     spare: threads kept for their next turn; what TensorFlow prepared for a thread is lost with it.
     """
 
