@@ -20,6 +20,7 @@ from training.calibrate import choose_threshold, fit_temperature, nll, reliabili
 from training.corruptions import CORRUPTIONS  # noqa: E402
 from training.data import load, padded, standardise, statistics  # noqa: E402
 from training.distil import Distilled, Teachers, accuracy  # noqa: E402
+from training.learning import schedule  # noqa: E402
 from training.lessons import build  # noqa: E402
 from training.network import PARAMETERS, lenet5_v2, residual  # noqa: E402
 from training.pools import Pools  # noqa: E402
@@ -61,6 +62,31 @@ def test_batches_are_a_function_of_seed_epoch_and_index() -> None:
     assert not np.array_equal(one[3][0], two[3][0]), "the next epoch is drawn afresh"
     x, y = two[0]
     assert (x.shape, x.dtype, y.shape) == ((32, 32, 32, 1), np.float32, (32, 10))
+
+
+def test_the_rate_falls_twice_and_each_fall_ends_gently() -> None:
+    recipe = Recipe(epochs=10, restart=6, settle_epochs=2, epoch_images=320, batch=32, peak_rate=3e-3, restart_rate=1e-3)
+    assert [epoch for epoch in range(10) if recipe.settles(epoch)] == [4, 5, 8, 9]
+    rate = schedule(recipe)
+    each = np.array([float(rate(step)) for step in range(100)])
+    assert each[[10, 70]] == pytest.approx([3e-3, 1e-3], rel=1e-3), "after an epoch's warm-up"
+    assert each[[0, 60]] == pytest.approx(each[[10, 70]] / 20, rel=1e-3)
+    assert each[[59, 99]] == pytest.approx(each[[10, 70]] / 100, rel=0.3), "one step before its end"
+    rises = np.flatnonzero(np.diff(each) > 0)
+    assert set(rises) == {*range(10), *range(59, 70)}
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(rate))
+    assert [float(again(step)) for step in (5, 59, 60, 99)] == [float(rate(step)) for step in (5, 59, 60, 99)]
+
+
+def test_a_recipe_of_other_length_keeps_its_shares() -> None:
+    recipe = Recipe(epochs=110, restart=70, settle_epochs=18)
+    short = recipe.lasting(11)
+    assert (short.epochs, short.restart, short.settle_epochs) == (11, 7, 2)
+    assert recipe.lasting(110) == recipe
+    once = Recipe.teacher()
+    assert once.cycles == [(0, once.epochs)]
+    assert once.lasting(9).cycles == [(0, 9)]
+    assert recipe.lasting(1).cycles == [(0, 1)]
 
 
 def test_teachers_answer_with_their_mean() -> None:

@@ -103,7 +103,7 @@ def test_a_resumed_run_ends_where_the_whole_one_does(tmp_path: Path) -> None:
 
     images, labels = synthetic(64, seed=1)
     mnist = Mnist(images, labels, images, labels, images, labels, "")
-    recipe = Recipe(epochs=3, settle_epochs=1, epoch_images=64, batch=32, precision="float32")
+    recipe = Recipe(epochs=3, restart=2, settle_epochs=1, epoch_images=64, batch=32, precision="float32")
     asked: list[int] = []
     source = Noting(Pools((images,) * 3, (labels,) * 3), recipe)
     whole = train(recipe, mnist, source, (33.0, 78.0), 1, tmp_path / "whole", "a", say=lambda _: None)

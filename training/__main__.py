@@ -91,14 +91,13 @@ def _at_least(least: int) -> Callable[[str], int]:
 
 
 def recipe_of(options: argparse.Namespace) -> Recipe:
-    """The recipe with the command line's changes; a run of other length settles for the same share of it."""
+    """The recipe with the command line's changes; a run of other length keeps its parts' shares."""
     from training.recipe import Recipe
 
     recipe = Recipe.teacher() if options.network == "residual" else Recipe()
     changes: dict[str, Any] = {}
     if options.epochs is not None:
-        changes["epochs"] = options.epochs
-        changes["settle_epochs"] = round(recipe.settle_epochs * options.epochs / recipe.epochs)
+        recipe = recipe.lasting(options.epochs)
     if options.precision:
         changes["precision"] = options.precision
     if options.limit is not None:

@@ -14,6 +14,7 @@ from PIL import Image
 from digits.contract import Image28, Probabilities
 from training.calibrate import reliability
 from training.data import Labels, Mnist
+from training.recipe import Recipe
 
 INK, ACCENT, SOFT = "#1f2933", "#2f6fde", "#d64550"
 STYLE = """
@@ -144,12 +145,14 @@ def _learning(report: dict[str, Any]) -> Any:
     loss.plot(epochs, [row["loss"] for row in rows], color=ACCENT, label="training, distorted")
     loss.plot(epochs, [row["held_loss"] for row in rows], color=SOFT, label="held out, as they are")
     loss.set(xlabel="epoch", ylabel="cross-entropy, nats", yscale="log")
-    gentle = report["recipe"]["epochs"] - report["recipe"]["settle_epochs"]
-    if 0 < gentle < len(rows):
+    recipe = Recipe(**{name: report["recipe"][name] for name in ("epochs", "restart", "settle_epochs")})
+    for number, (_, end) in enumerate(recipe.cycles):
+        gentle = max(end - recipe.settle_epochs, 0) + 0.5
         for axis in (loss, error):
-            axis.axvline(gentle + 0.5, color="#bcccdc", lw=1, zorder=0)
-        words = "gentle distortion from here "
-        loss.text(gentle + 0.5, loss.get_ylim()[1] * 0.98, words, va="top", ha="right", fontsize=7, color="#52606d")
+            axis.axvspan(gentle, end + 0.5, color="#eef2f6", lw=0, zorder=0)
+        if not number:
+            words = "gentle distortion "
+            loss.text(gentle, loss.get_ylim()[1] * 0.98, words, va="top", ha="right", fontsize=7, color="#52606d")
     loss.legend(frameon=False, loc="lower left")
     error.plot(epochs, [100 * (1 - row["held_accuracy"]) for row in rows], color=SOFT)
     error.set(xlabel="epoch", ylabel="held-out error, %", yscale="log")
