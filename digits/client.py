@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from digits import contract as c
@@ -185,7 +186,9 @@ class PredictClient:
         tensor.fill_strings(request.inputs[c.TOPIC], [topic.encode() for topic in topics])
         response = self._ask(self._predict, request, wire.PredictResponse, timeout_s)
         texts = tensor.strings(response.outputs[c.TEXT])
-        return {topic: text.decode() for topic, text in zip(topics, texts, strict=True)}
+        if len(texts) != len(topics):
+            raise BadModelOutput(f"got {len(texts)} texts for {len(topics)} topics")
+        return {topic: text.decode(errors="replace") for topic, text in zip(topics, texts, strict=True)}
 
     def versions(self, timeout_s: float) -> list[VersionState]:
         """Every version the server has seen, highest first."""
@@ -201,8 +204,7 @@ class PredictClient:
         if version is not None:
             request.model_spec.version.value = version
         response = self._ask(self._metadata, request, wire.GetModelMetadataResponse, timeout_s)
-        packed = response.metadata["signature_def"]
-        return dict(wire.SignatureDefMap.FromString(packed.value).signature_def)
+        return dict(_parsed(wire.SignatureDefMap, response.metadata["signature_def"].value).signature_def)
 
     def _request(self, signature: str, version: int | None, label: str | None) -> Any:
         if version is not None and label is not None:
@@ -218,11 +220,20 @@ class PredictClient:
 
     def _ask(self, method: Any, request: Any, response_class: Any, timeout_s: float, metadata: Metadata = ()) -> Any:
         try:
-            return response_class.FromString(method(request.SerializeToString(), timeout=timeout_s, metadata=metadata))
+            data = method(request.SerializeToString(), timeout=timeout_s, metadata=metadata)
         except ValueError as exc:  # grpc's word for a closed channel
             raise ModelUnavailable(f"{self.target}: {exc}", CLOSED) from exc
         except grpc.RpcError as exc:
             raise translated(exc, self.target) from exc
+        return _parsed(response_class, data)
+
+
+def _parsed(kind: Any, data: bytes) -> Any:
+    """A message of a kind.  Raises BadModelOutput."""
+    try:
+        return kind.FromString(data)
+    except DecodeError as exc:
+        raise BadModelOutput(f"got {len(data)} bytes that are no {kind.DESCRIPTOR.name}") from exc
 
 
 def _check(images: c.Images28) -> None:
@@ -247,7 +258,8 @@ def read_prediction(response: Any, count: int) -> Prediction:
     if missing:
         raise BadModelOutput(f"got outputs {sorted(outputs)}; wanted {c.PROBABILITIES} and {c.DIGIT}")
     probabilities, digit = tensor.array(outputs[c.PROBABILITIES]), tensor.array(outputs[c.DIGIT])
-    if probabilities.dtype != np.float32 or probabilities.shape != (count, c.CLASSES) or digit.shape != (count,):
+    kinds = probabilities.dtype == np.float32 and digit.dtype == np.int64
+    if not kinds or probabilities.shape != (count, c.CLASSES) or digit.shape != (count,):
         got = f"{probabilities.dtype} {list(probabilities.shape)} and {digit.dtype} {list(digit.shape)}"
         raise BadModelOutput(f"got {got}; wanted float32 [{count}, {c.CLASSES}] and int64 [{count}]")
     if not np.isfinite(probabilities).all():

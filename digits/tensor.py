@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,10 +43,15 @@ def array(proto: Any) -> NDArray[Any]:
     except KeyError:
         raise BadModelOutput(f"got a tensor of dtype {proto.dtype}; wanted float32, uint8 or int64") from None
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    values = np.frombuffer(proto.tensor_content, dtype) if proto.tensor_content else np.array(getattr(proto, field), dtype)
-    if values.size != int(np.prod(shape, dtype=np.int64)):
-        raise BadModelOutput(f"got {values.size} values for a tensor of shape {list(shape)}")
-    shaped: NDArray[Any] = values.reshape(shape)
+    content, values = proto.tensor_content, getattr(proto, field)
+    count = len(content) / dtype.itemsize if content else len(values)
+    if min(shape, default=0) < 0 or count != math.prod(shape):
+        raise BadModelOutput(f"got {count:g} values for a tensor of shape {list(shape)}")
+    try:
+        read = np.frombuffer(content, dtype) if content else np.array(values, dtype)
+    except OverflowError:  # int_val holds more than a uint8 can
+        raise BadModelOutput(f"got values that are no {dtype}") from None
+    shaped: NDArray[Any] = read.reshape(shape)
     return shaped
 
 

@@ -67,6 +67,27 @@ def test_a_call_that_fails_fails_those_in_it_and_the_next_goes_on() -> None:
     assert other.future.result(0).version == 1
 
 
+def test_calls_that_fail_at_once_leave_nobody_waiting_however_many_they_are() -> None:
+    held: Future[Prediction] = Future()
+    calls = iter([held])
+
+    def send(batch: list[Asked]) -> Future[Prediction]:
+        if (first := next(calls, None)) is not None:
+            return first
+        raise errors.ModelUnavailable("nobody there")
+
+    coalescer = Coalescer(send, max_rows=1)  # type: ignore[arg-type]
+    everybody = [asked() for _ in range(2000)]
+    for one in everybody:
+        coalescer.submit(one)
+    held.set_exception(errors.ModelUnavailable("gone"))
+    assert all(one.future.done() for one in everybody)
+    assert coalescer.waiting == 0
+    last = asked()
+    coalescer.submit(last)
+    assert isinstance(last.future.exception(0), errors.ModelUnavailable), "a call is free again"
+
+
 class Flaky(PredictClient):
     """A client at the transport seam: fails as told, then answers."""
 

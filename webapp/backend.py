@@ -26,6 +26,7 @@ PAUSE_S: dict[type[BaseException], float] = {ModelUnavailable: 0.02, Overloaded:
 ATTEMPTS = 4
 CANARY = "canary"
 NOT_SEEN = "the model server does not say which versions it has"
+NONE_HERE = "the model server has no version that can be asked just now"
 IMAGES_A_REQUEST = 32
 """The worker bounds requests; the queue of images has room for as many of this size."""
 
@@ -42,7 +43,7 @@ class Backend:
         self.run: Callable[[Callable[[], None]], object] | None = None
         """Where answers are read: the worker puts its event loop here."""
         labels = tuple(label for label in (settings.model_label, CANARY if settings.canary_percent else "") if label)
-        self.watch = Watch(self._client, self.circuit, labels, settings.model_name, self.metrics)
+        self.watch = Watch(self._client, self.circuit, labels, settings.model_name, self.metrics, settings.model_label)
 
     def wait(self, timeout_s: float) -> None:
         """Until the model server has been looked at once."""
@@ -73,14 +74,15 @@ class Backend:
             if self.state.trouble:
                 raise ModelUnavailable(self.state.trouble, NOT_SEEN)
             raise ModelNotFound(f"version {version} is not being served; there are {sorted(self.state.versions)}")
-        if version is None and label is None:
+        free = version is None and label is None
+        if free:
             self.usable()
             if self._settings.canary_percent and random.random() * 100 < self._settings.canary_percent:
                 canary = self.state.labels.get(CANARY)
                 key = (canary if canary in self.state.versions else None, None)
         self.circuit.check()
         try:
-            return self.coalescer.submit(Asked(images, deadline, key, request_id, trace))
+            return self.coalescer.submit(Asked(images, deadline, key, request_id, trace, free))
         except Overloaded:
             self.metrics.shed("images")
             raise
@@ -88,15 +90,13 @@ class Backend:
     def usable(self) -> Version:
         """The version to ask.  Raises ModelUnavailable or ContractMismatch with the reason."""
         state, label = self.state, self._settings.model_label
+        version = state.usual(label)
+        if version is not None:
+            return version
         if label:
-            number = state.labels.get(label)
-            if number is not None and number in state.versions:
-                return state.versions[number]
             if state.trouble:
                 raise ModelUnavailable(state.trouble, NOT_SEEN)
             raise ModelUnavailable(f"the model server has no usable version labelled {label}")
-        if state.current is not None:
-            return state.current
         if state.refused:
             number, why = max(state.refused.items())
             raise ContractMismatch(f"version {number} cannot be used: {why}")
@@ -104,7 +104,17 @@ class Backend:
 
     def version(self, number: int) -> Version | None:
         """What is known of a version that answered."""
-        return self.state.versions.get(number)
+        return self.state.versions.get(number) or self.watch.checked(number)
+
+    def choice(self, misses: int) -> Key:
+        """Whom to ask for a caller who named nobody.
+
+        misses: servers that lacked what was chosen so far.  After two of them it is left to the server, as those behind the
+        address have no version in common; unless that could lead to one which is refused.
+        """
+        if misses > 1 and not self.state.refused:
+            return None, self._settings.model_label or None
+        return self.usable().number, None
 
     def _send(self, batch: Sequence[Asked]) -> Future[Prediction]:
         call = _Call(self, batch, self._client)
@@ -120,10 +130,10 @@ class _Call:
         self.images = joined(batch)
         self.answer: Future[Prediction] = Future()
         self._backend, self._client = backend, client
-        self._key = batch[0].key
+        self._key, self._free = batch[0].key, batch[0].free
         self._deadline = max(one.deadline for one in batch)
         self._metadata = _metadata(batch)
-        self._attempt = 0
+        self._attempt = self._misses = 0
 
     def start(self) -> None:
         """Ask once; never raises."""
@@ -133,8 +143,8 @@ class _Call:
             if left <= 0:
                 raise DeadlineExceeded("the time allowed ran out before the model server was asked")
             version, label = self._key
-            if version is None and label is None:
-                version = self._backend.usable().number
+            if self._free and (self._misses or version is None):
+                version, label = self._backend.choice(self._misses)
             call = self._client.predict_later(self.images, left, version, label, self._metadata, self._backend.run)
         except Exception as exc:
             self.answer.set_exception(exc)
@@ -150,12 +160,16 @@ class _Call:
             why = self._backend.state.refused.get(prediction.version)
             if why is not None:  # only a label can lead there
                 self.answer.set_exception(ContractMismatch(f"version {prediction.version} cannot be used: {why}"))
+            elif self._free and self._backend.version(prediction.version) is None:
+                self.answer.set_exception(ModelUnavailable(f"version {prediction.version} was not looked at yet", NONE_HERE))
             else:
                 self.answer.set_result(prediction)
             return
         if not isinstance(error, DeadlineExceeded) or allowed_s > self._backend.watch.patience_s:
             self._backend.circuit.failed(error)
         if not self._again(error):
+            if self._free and isinstance(error, ModelNotFound):  # the caller asked for no version that could be missing
+                error = ModelUnavailable(str(error), NONE_HERE)
             self.answer.set_exception(error)
 
     def _again(self, error: BaseException) -> bool:
@@ -163,8 +177,9 @@ class _Call:
         left = self._deadline - time.monotonic()
         if self._attempt >= ATTEMPTS or self._backend.circuit.open:
             return False
-        if isinstance(error, ModelNotFound) and self._key == (None, None) and self._attempt == 1:
-            work, pause_s = self._look_and_start, 0.0  # unloaded since the watch last looked
+        if isinstance(error, ModelNotFound) and self._free:  # unloaded since the watch last looked, or not everywhere yet
+            self._misses += 1
+            work, pause_s = self._look_and_start, 0.0
         elif type(error) in PAUSE_S:
             pause_s = PAUSE_S[type(error)] * 2 ** (self._attempt - 1) * random.uniform(0.5, 1.5)
             work = self.start

@@ -31,7 +31,8 @@ Key = tuple[int | None, str | None]
 class Asked:
     """One request's images on their way to an answer.
 
-    images: uint8 [N, 28, 28]; deadline: on time.monotonic's clock; request_id, trace: told to the model server.
+    images: uint8 [N, 28, 28]; deadline: on time.monotonic's clock; request_id, trace: told to the model server; free: the caller
+    named no version, so another will do.
     """
 
     images: c.Images28
@@ -39,6 +40,7 @@ class Asked:
     key: Key = (None, None)
     request_id: str = ""
     trace: Headers = NO_TRACE
+    free: bool = False
     future: Future[Prediction] = field(default_factory=Future)
 
     def fail(self, error: BaseException) -> None:
@@ -102,7 +104,12 @@ class Coalescer:
             except BaseException as exc:
                 call = Future()
                 call.set_exception(exc)
-            call.add_done_callback(lambda done, batch=batch: self._answer(batch, done))  # type: ignore[misc]
+            if call.done():  # here, for a callback would come back to this loop, a frame deeper for every batch
+                with self._lock:
+                    self._free += 1
+                _answer(batch, call)
+            else:
+                call.add_done_callback(lambda done, batch=batch: self._answered(batch, done))  # type: ignore[misc]
 
     def _batch(self) -> list[Asked]:
         """Take the first in the queue and all that can go with it, in order."""
@@ -112,7 +119,8 @@ class Coalescer:
         for one in self._queue:
             if one.future.done():
                 continue
-            if not batch or (one.key == batch[0].key and rows + len(one.images) <= self._max_rows):
+            alike = not batch or (one.key == batch[0].key and one.free == batch[0].free)
+            if alike and (not batch or rows + len(one.images) <= self._max_rows):
                 batch.append(one)
                 rows += len(one.images)
             else:
@@ -121,23 +129,27 @@ class Coalescer:
         self._rows = sum(len(one.images) for one in kept)
         return batch
 
-    def _answer(self, batch: Sequence[Asked], call: Future[Prediction]) -> None:
-        """Give everybody their own rows."""
+    def _answered(self, batch: Sequence[Asked], call: Future[Prediction]) -> None:
         with self._lock:
             self._free += 1
         self._go()  # the next call is under way while these answers are written
-        error = call.exception()
-        if error is not None:
-            for one in batch:
-                one.fail(error)
-            return
-        answer = call.result()
-        at = 0
+        _answer(batch, call)
+
+
+def _answer(batch: Sequence[Asked], call: Future[Prediction]) -> None:
+    """Give everybody their own rows of a call that is done."""
+    error = call.exception()
+    if error is not None:
         for one in batch:
-            rows = slice(at, at + len(one.images))
-            at = rows.stop
-            with suppress(InvalidStateError):  # it was too late for this one
-                one.future.set_result(Prediction(answer.probabilities[rows], answer.digit[rows], answer.version))
+            one.fail(error)
+        return
+    answer = call.result()
+    at = 0
+    for one in batch:
+        rows = slice(at, at + len(one.images))
+        at = rows.stop
+        with suppress(InvalidStateError):  # it was too late for this one
+            one.future.set_result(Prediction(answer.probabilities[rows], answer.digit[rows], answer.version))
 
 
 def joined(batch: Sequence[Asked]) -> Any:

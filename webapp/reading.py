@@ -6,6 +6,7 @@ The view of `/api/predict` and the worker's short way (`webapp.hall`) share it.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -191,11 +192,11 @@ class Reading:
         return {**results[0], **common}
 
     def _results(self, prediction: Prediction | None) -> list[dict[str, Any]]:
-        threshold = 0.5
+        threshold = math.inf  # of a version that nobody has looked at nothing is sure
         rows: list[list[float]] = []
         if prediction is not None:
             version = self._reader.backend.version(prediction.version)
-            threshold = version.threshold if version is not None else threshold
+            threshold = version.threshold if version is not None else math.inf
             rows = prediction.probabilities.tolist()
         results, at = [], 0
         for one in self._prepared:

@@ -15,7 +15,7 @@ import numpy as np
 from digits import contract as c
 from digits.artifact import check_fingerprint
 from digits.client import PredictClient
-from digits.errors import ContractMismatch, DigitsError, ModelNotFound
+from digits.errors import ContractMismatch, DeadlineExceeded, DigitsError, ModelNotFound, ModelUnavailable, Overloaded
 from webapp.circuit import Circuit
 from webapp.metrics import Metrics
 
@@ -27,6 +27,8 @@ PROOF_EVERY_S = 0.5
 PATIENCE_S = 1.0
 """Time one question of the watch's may take."""
 BLANK = np.zeros((1, c.IMAGE_PX, c.IMAGE_PX), np.uint8)
+REMEMBERED = 32
+"""Checked versions kept in mind: of servers that are not all as far, one may answer with a version that another has dropped."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,10 @@ class Version:
 
 @dataclass(frozen=True)
 class State:
-    """What the watch last saw.  states: ModelVersionStatus by version; trouble: why it saw nothing."""
+    """What the watch last saw.
+
+    refused: why a version cannot be used; states: ModelVersionStatus by version; trouble: why nothing was seen or answered.
+    """
 
     versions: Mapping[int, Version] = field(default_factory=dict)
     refused: Mapping[int, str] = field(default_factory=dict)
@@ -59,21 +64,29 @@ class State:
         """The highest version that keeps the contract."""
         return self.versions[max(self.versions)] if self.versions else None
 
+    def usual(self, label: str) -> Version | None:
+        """Whom a request gets that names no version: the label's, where the settings pin one, or the highest."""
+        return self.versions.get(self.labels.get(label, -1)) if label else self.current
+
 
 class Watch:
     """Looks four times a second, from a thread of its own; its questions also find out that a lost server is back.
 
-    labels: those whose version must be known.
+    labels: those whose version must be known; pinned: the one of them that requests get, if any.  Behind the address may stand
+    several servers that are not all as far: a version that one of them lacks is no trouble, nor is one that fails, or is full.
     """
 
     patience_s = PATIENCE_S
 
     def __init__(
-        self, client: PredictClient, circuit: Circuit, labels: Sequence[str], model: str, metrics: Metrics
+        self, client: PredictClient, circuit: Circuit, labels: Sequence[str], model: str, metrics: Metrics, pinned: str = ""
     ) -> None:  # fmt: skip
         self._client, self._circuit, self._labels, self._model, self._metrics = client, circuit, labels, model, metrics
+        self._pinned = pinned
         self.state = State()
         self.answered_at = -1e9
+        self._checked: dict[int, Version] = {}
+        self._anew = False
         self._looking = threading.Lock()
         self._ending = threading.Event()
         self._looked = threading.Event()
@@ -91,6 +104,10 @@ class Watch:
         """A request was answered: nothing else needs to prove that the server works."""
         self.answered_at = time.monotonic()
 
+    def checked(self, number: int) -> Version | None:
+        """A version that kept the contract when it was last looked at, whether it is still there or not."""
+        return self._checked.get(number)
+
     def _run(self) -> None:
         while not self._ending.is_set():
             self.look()
@@ -104,12 +121,16 @@ class Watch:
                 return
         try:
             self.state = self._look()
+            self._anew = False
             self._circuit.succeeded()
+        except Overloaded as exc:  # it is there: what is known of it stays
+            self._circuit.failed(exc)
         except ModelNotFound as exc:
             self.state = State(trouble=str(exc))
         except DigitsError as exc:
             self._circuit.failed(exc)
             self.state = replace(self.state, trouble=str(exc))
+            self._anew = True  # a server that was away may come back with another version of the same number
         except Exception:
             if not self._ending.is_set():
                 log.exception("the version watch failed")
@@ -121,29 +142,60 @@ class Watch:
         seen = self._client.versions(PATIENCE_S)
         versions: dict[int, Version] = {}
         refused: dict[int, str] = {}
+        missed = False
         for number in (one.version for one in seen if one.available):
-            # a server that was away may have come back with another version of the same number
-            known = None if self.state.trouble else self.state.versions.get(number)
+            known = None if self._anew else self.state.versions.get(number)
             try:
                 versions[number] = known or self._check(number)
-            except ContractMismatch as exc:
+            except ModelNotFound:  # the server that was asked next does not have it yet, or no more
+                missed = True
+            except (ModelUnavailable, Overloaded):
+                raise
+            except DigitsError as exc:
                 refused[number] = exc.outside
                 if number not in self.state.refused:
                     log.error("version %d is refused: %s", number, exc)
+        if missed and not versions:  # what is left where nobody looked just now goes on
+            versions = dict(self.state.versions)
+        for number in versions:
+            self._checked.pop(number, None)
+        self._checked = dict([*self._checked.items(), *versions.items()][-REMEMBERED:])
         trouble = "" if versions or refused else f"{self._client.target} has no version of {self._model} available"
+        state = State(versions, refused, {one.version: one.state for one in seen}, self._labelled(), trouble)
+        usual = state.usual(self._pinned)
+        if usual is not None and (self._circuit.open or time.monotonic() - self.answered_at > PROOF_EVERY_S):
+            state = replace(state, trouble=self._proved(usual.number))
+        return state
+
+    def _labelled(self) -> dict[str, int]:
+        """The version of each label; one that fails or is busy keeps the last, so that requests find out for themselves."""
         labels: dict[str, int] = {}
         for label in self._labels:
             try:
                 labels[label] = self._client.predict(BLANK, PATIENCE_S, label=label).version
             except (ModelNotFound, ContractMismatch):
                 continue
-        if versions and (self._circuit.open or time.monotonic() - self.answered_at > PROOF_EVERY_S):
-            self._client.predict(BLANK, PATIENCE_S, version=max(versions))
+            except DigitsError:
+                if label in self.state.labels:
+                    labels[label] = self.state.labels[label]
+        return labels
+
+    def _proved(self, number: int) -> str:
+        """Have a blank sheet read.  Returns why that version does not answer, empty if it does."""
+        try:
+            self._client.predict(BLANK, PATIENCE_S, version=number)
             self.answered()
-        return State(versions, refused, {one.version: one.state for one in seen}, labels, trouble)
+        except (ModelNotFound, Overloaded):  # of another server, or full: the next look asks again
+            pass
+        except (ModelUnavailable, DeadlineExceeded):
+            raise
+        except DigitsError as exc:
+            return str(exc)
+        return ""
 
     def _check(self, number: int) -> Version:
-        """Hold a version against the contract: signature, fingerprint.  Raises ContractMismatch."""
+        """Hold a version against the contract: signature, fingerprint, and whether it runs.  Raises ContractMismatch, or what a
+        failing call raises."""
         signatures = self._client.signatures(PATIENCE_S, number)
         signature = signatures.get(c.SIGNATURE)
         if signature is None or c.IMAGES not in signature.inputs or {c.PROBABILITIES, c.DIGIT} - set(signature.outputs):
@@ -156,6 +208,7 @@ class Watch:
                 raise ValueError(f"a threshold of {version.threshold}")
         except (ValueError, KeyError, TypeError) as exc:
             raise ContractMismatch(f"version {number} has an unreadable card: {exc!r}") from exc
+        self._client.predict(BLANK, PATIENCE_S, version=number)
         return version
 
 
