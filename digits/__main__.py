@@ -6,18 +6,19 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from digits import cli_output, settings
-from digits.cli_sources import VIAS, Reading, read_all
+from digits.cli_sources import STDIN, VIAS, Reading, read_all
+from digits.client import LONGEST_S
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
 DONE, SOME_NOT, USAGE = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; 0: all read, 1: some were not, 2: usage."""
+    """Run; 0: all read and written, 1: some were not, 2: usage."""
     parser = argparse.ArgumentParser(prog="python -m digits", description="Read handwritten digits.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("settings", help="print the settings as a table")
@@ -29,15 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predict.add_argument("--format", choices=sorted(cli_output.FORMATS), default="table")
     predict.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="for each call (default: 10)")
     chosen = parser.parse_args(arguments)
+    if sys.stdout is None:
+        parser.error("standard output is closed")
     if chosen.command == "settings":
-        print(settings.table())
-        return DONE
-    files, missing = _files(chosen.paths)
-    for path in missing:
-        print(f"digits: {path}: no such file or folder", file=sys.stderr)
-    if not files:
-        print("digits: no pictures to read", file=sys.stderr)
-        return USAGE
+        return DONE if _written(lambda: print(settings.table())) else SOME_NOT
+    files = _files(chosen.paths)
     readings: list[Reading] = []
     show = sys.stderr.isatty() and len(files) > 20
     for reading in read_all(files, VIAS[chosen.via](chosen.address, chosen.timeout)):
@@ -48,16 +45,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(file=sys.stderr)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
+    written = _written(lambda: cli_output.FORMATS[chosen.format](readings, sys.stdout))
+    return DONE if written and not any(one.error for one in readings) else SOME_NOT
+
+
+def _written(write: Callable[[], None]) -> bool:
+    """Write to standard output; whether it took everything, or whoever reads it has seen enough, as `head` has."""
     try:
-        cli_output.FORMATS[chosen.format](readings, sys.stdout)
+        write()
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return SOME_NOT if missing or any(one.error for one in readings) else DONE
+    except OSError as exc:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would be tried again at the exit
+        if not isinstance(exc, BrokenPipeError):
+            print(f"digits: standard output: {exc}", file=sys.stderr)
+            return False
+    return True
 
 
 def _path(text: str) -> Path:
-    return Path("/dev/stdin" if text == "-" else text)
+    return STDIN if text == "-" else Path(text)
 
 
 def _seconds(text: str) -> float:
@@ -65,25 +71,22 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"got {text}; wanted a time in seconds, above 0")
+    if not 0 < seconds <= LONGEST_S:
+        raise argparse.ArgumentTypeError(f"got {text}; wanted a time in seconds, above 0 and at most {LONGEST_S:,.0f}")
     return seconds
 
 
-def _files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Every picture, those in folders by name; and what is not there."""
-    files, missing = [], []
+def _files(paths: Sequence[Path]) -> list[Path]:
+    """Every picture, those in folders by name; a path that leads to none as it is, to be told when it is read."""
+    files = []
     for path in paths:
         try:
-            if path.is_dir():
-                files += sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and _may_be_read(one))
-            elif path.exists():  # a pipe is as good as a file
-                files.append(path)
-            else:
-                missing.append(path)
+            walk = path.rglob("*") if path.is_dir() else ()
+            inside = sorted(one for one in walk if one.suffix.lower() in SUFFIXES and _may_be_read(one))
         except OSError:  # a name that is too long, a folder that may not be looked into
-            missing.append(path)
-    return files, missing
+            inside = []
+        files += inside or [path]
+    return files
 
 
 def _may_be_read(path: Path) -> bool:

@@ -13,7 +13,7 @@ from digits.cli_sources import Reading
 
 def table(readings: Sequence[Reading], out: TextIO) -> None:
     """Aligned columns for people."""
-    names = [_printable(str(one.file)) for one in readings]
+    names = [_printable(one.name) for one in readings]
     width = max(map(len, names))
     for name, one in zip(names, readings, strict=True):
         found = _printable(one.error) or f"{one.digit}  {max(one.probabilities):7.2%}{_doubt(one)}"
@@ -34,10 +34,10 @@ def _printable(text: str) -> str:
 def as_json(readings: Sequence[Reading], out: TextIO) -> None:
     """A list of objects."""
     rows = [
-        {"file": str(one.file), "error": one.error}
+        {"file": one.name, "error": one.error}
         if one.error
         else {
-            "file": str(one.file), "digit": one.digit, "confidence": max(one.probabilities), "sure": one.sure, "note": one.note,
+            "file": one.name, "digit": one.digit, "confidence": max(one.probabilities), "sure": one.sure, "note": one.note,
             "probabilities": one.probabilities,
         }
         for one in readings
@@ -55,7 +55,7 @@ def as_csv(readings: Sequence[Reading], out: TextIO) -> None:
         found = (
             [one.digit, max(one.probabilities), sure, one.note, *one.probabilities] if not one.error else [""] * (4 + c.CLASSES)
         )
-        writer.writerow([one.file, *found, one.error])
+        writer.writerow([one.name, *found, one.error])
 
 
 FORMATS: dict[str, Callable[[Sequence[Reading], TextIO], None]] = {"table": table, "json": as_json, "csv": as_csv}

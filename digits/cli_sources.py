@@ -6,6 +6,7 @@ import http.client
 import json
 import math
 import re
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -37,6 +38,9 @@ class Found:
     note: str = ""
 
 
+STDIN = Path("/dev/stdin")
+"""Stands for standard input, which may be closed, and which Windows knows by no name."""
+
 Ask = Callable[[Sequence[bytes]], "list[Found | DigitsError]"]
 """Encoded pictures → what was found, or an error, for each."""
 
@@ -52,6 +56,11 @@ class Reading:
     note: str = ""
 
     @property
+    def name(self) -> str:
+        """The file's, `-` for standard input."""
+        return "-" if self.file == STDIN else str(self.file)
+
+    @property
     def digit(self) -> int:
         """The likeliest digit."""
         return max(range(c.CLASSES), key=self.probabilities.__getitem__)
@@ -65,7 +74,9 @@ def read_all(files: Sequence[Path], ask: Ask) -> Iterator[Reading]:
         unread: dict[Path, str] = {}
         for file in batch:
             try:
-                contents.append(file.read_bytes())
+                contents.append(_contents(file))
+            except IsADirectoryError:  # it would stand here as the pictures in it
+                unread[file] = "no pictures in this folder"
             except OSError as exc:
                 unread[file] = str(exc)
         outcomes = iter(ask(contents)) if contents else iter(())
@@ -75,6 +86,14 @@ def read_all(files: Sequence[Path], ask: Ask) -> Iterator[Reading]:
                 yield Reading(file, outcome.probabilities, sure=outcome.sure, note=outcome.note)
             else:
                 yield Reading(file, [], unread.get(file) or str(outcome))
+
+
+def _contents(file: Path) -> bytes:
+    if file != STDIN:
+        return file.read_bytes()
+    if sys.stdin is None:
+        raise OSError("standard input is closed")
+    return sys.stdin.buffer.read()
 
 
 def _through(tensors: Callable[[c.Images28], tuple[list[list[float]], float | None]]) -> Ask:

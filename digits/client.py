@@ -7,6 +7,7 @@ address that the target's name resolves to; one mapper from gRPC's errors to thi
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -44,6 +45,9 @@ CLOSED = "the client is closed"
 CONNECT_S = 2.0
 """How long a try to connect may take, up to the server's first frame.  A slow line needs more than a moment; but an address that
 swallows everything, as that of a machine that is gone, is asked of the resolver anew only when the try is given up."""
+
+LONGEST_S = 2_000_000.0
+"""Three weeks, and what any longer time counts as: to gRPC a deadline centuries away is one that has passed."""
 
 CHANNEL_OPTIONS = (
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
@@ -90,7 +94,7 @@ class PredictClient:
     """Asks a model server.  Thread-safe; close() it, or use it in `with`.
 
     target: host:port, or unix:path; connect_s: how long a try to connect may take.  Every call raises a ServingError, or
-    ContractMismatch; BadTensor or ValueError for what cannot be asked.
+    ContractMismatch; BadTensor or ValueError for what cannot be asked.  A timeout may be infinite.
     """
 
     def __init__(
@@ -98,7 +102,7 @@ class PredictClient:
     ) -> None:  # fmt: skip
         self.target, self.model = target, model
         uri = target if target.startswith(("unix:", "dns:", "ipv4:", "ipv6:")) else f"dns:///{target}"
-        options = {**dict(CHANNEL_OPTIONS), "grpc.min_reconnect_backoff_ms": min(round(1000 * connect_s), 2**31 - 1)}
+        options = {**dict(CHANNEL_OPTIONS), "grpc.min_reconnect_backoff_ms": round(1000 * _bounded(connect_s))}
         self._channel = channel or grpc.insecure_channel(uri, options=tuple(options.items()))
         self._callers = ThreadPoolExecutor(MAX_CALLS, "predict")
         self._predict = self._channel.unary_unary(wire.PREDICT)
@@ -169,7 +173,7 @@ class PredictClient:
     def _ask_all(
         self, images: c.Images28, timeout_s: float, version: int | None, label: str | None, metadata: Metadata
     ) -> list[Any]:  # fmt: skip
-        until = time.monotonic() + timeout_s
+        until = time.monotonic() + _bounded(timeout_s)
         responses: list[Any] = []
         for at in range(0, len(images), BATCH):
             if responses:
@@ -193,16 +197,14 @@ class PredictClient:
     def versions(self, timeout_s: float) -> list[VersionState]:
         """Every version the server has seen, highest first."""
         request = wire.GetModelStatusRequest()
-        request.model_spec.name = self.model
+        self._name(request.model_spec)
         response = self._ask(self._status, request, wire.GetModelStatusResponse, timeout_s)
         return [VersionState(one.version, one.state, one.status.error_message) for one in response.model_version_status]
 
     def signatures(self, timeout_s: float, version: int | None = None) -> Mapping[str, Any]:
         """SignatureDef messages by name."""
         request = wire.GetModelMetadataRequest(metadata_field=["signature_def"])
-        request.model_spec.name = self.model
-        if version is not None:
-            request.model_spec.version.value = version
+        self._name(request.model_spec, version)
         response = self._ask(self._metadata, request, wire.GetModelMetadataResponse, timeout_s)
         return dict(_parsed(wire.SignatureDefMap, response.metadata["signature_def"].value).signature_def)
 
@@ -210,15 +212,24 @@ class PredictClient:
         if version is not None and label is not None:
             raise ValueError(f"got version {version} and label {label!r}; wanted one of them")
         request = wire.PredictRequest()
-        request.model_spec.name = self.model
         request.model_spec.signature_name = signature
-        if version is not None:
-            request.model_spec.version.value = version
-        elif label is not None:
-            request.model_spec.version_label = label
+        self._name(request.model_spec, version, label)
         return request
 
+    def _name(self, spec: Any, version: int | None = None, label: str | None = None) -> None:
+        """Say in a ModelSpec which model is meant."""
+        try:
+            spec.name = self.model
+            if version is not None:
+                spec.version.value = version
+            elif label is not None:
+                spec.version_label = label
+        except (TypeError, ValueError) as exc:  # the latter for a number past int64, and for text that is not UTF-8
+            got = f"model {self.model!r}, version {version!r}, label {label!r}"
+            raise ValueError(f"got {got}; wanted text, a whole number of 64 bits, text") from exc
+
     def _ask(self, method: Any, request: Any, response_class: Any, timeout_s: float, metadata: Metadata = ()) -> Any:
+        timeout_s = _bounded(timeout_s)
         try:
             data = method(request.SerializeToString(), timeout=timeout_s, metadata=metadata)
         except ValueError as exc:  # grpc's word for a closed channel
@@ -226,6 +237,16 @@ class PredictClient:
         except grpc.RpcError as exc:
             raise translated(exc, self.target) from exc
         return _parsed(response_class, data)
+
+
+def _bounded(timeout_s: float) -> float:
+    """A time that gRPC can wait for.  Raises ValueError for what is no number of seconds."""
+    try:
+        if timeout_s <= math.inf:  # NaN is not
+            return float(min(timeout_s, LONGEST_S))
+    except (TypeError, OverflowError):
+        pass
+    raise ValueError(f"got a timeout of {timeout_s!r}; wanted a number of seconds")
 
 
 def _parsed(kind: Any, data: bytes) -> Any:

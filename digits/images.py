@@ -9,6 +9,8 @@ the same array.  The steps are plain enough to stand a second time inside the ex
 from __future__ import annotations
 
 import io
+import threading
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Final
 
@@ -22,6 +24,9 @@ from digits.png import quickly_read
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MAX_PIXELS: Final = 16_000_000
 """A 12-megapixel photograph passes; a decompression bomb does not."""
+LARGE_PIXELS: Final = 2_000_000
+"""Pictures beyond this are decoded one at a time: four of 16 megapixels at once would take a gigabyte."""
+STRIP_PIXELS: Final = 1_000_000
 WORKING_PX: Final = 1024
 """Larger images are averaged down by a whole factor first: 20 pixels of digit need no more."""
 MIN_CONTRAST: Final = 24
@@ -32,27 +37,45 @@ NOISE_FLOOR: Final = 16
 BLACK_ON_WHITE: Final = bytes(range(255, -1, -1))
 """Ink by grey level there, but for the paper's grain."""
 
+_one_large = threading.Lock()
+
 Ink = NDArray[np.uint8]
 """uint8 [H, W], 0 = paper, 255 = ink."""
 Picture = Image.Image | NDArray[np.uint8]
 """Decoded: what Pillow makes of it, or grey levels [H, W]."""
+Encoded = bytes | bytearray | memoryview
+"""A file's bytes."""
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+def decode(data: Encoded, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode the first frame, upright, on its longer side less than twice WORKING_PX.
 
     A drawing on plain paper may come as its grey levels without most of the paper (digits.png).
-    Raises NotAnImage for bytes of no known format, BadImage for broken ones, TooLarge beyond
+    Raises NotAnImage for bytes of no known format, BadImage for broken ones and for what is no bytes, TooLarge beyond
     max_pixels (checked on the header, before any pixel is decoded).
     """
+    data = _as_bytes(data)
     quick = quickly_read(data, max_pixels)
     if isinstance(quick, np.ndarray):
         return quick
-    return _averaged_down(_opened(data, max_pixels) if quick is None else quick)
+    if quick is not None:
+        return _averaged_down(quick)
+    image = _opened(data, max_pixels)
+    with _one_large if image.width * image.height > LARGE_PIXELS else nullcontext():
+        return _averaged_down(_loaded(image))
+
+
+def _as_bytes(data: Encoded) -> bytes:
+    if isinstance(data, bytes):
+        return data
+    try:
+        return bytes(memoryview(data))
+    except TypeError:
+        raise BadImage(f"got a {type(data).__name__}; wanted an image file's bytes") from None
 
 
 def _opened(data: bytes, max_pixels: int) -> Image.Image:
-    """Decode whatever it is with Pillow."""
+    """Read the header of whatever it is with Pillow."""
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
@@ -66,10 +89,15 @@ def _opened(data: bytes, max_pixels: int) -> Image.Image:
     if width * height > max_pixels:
         got = f"{width}×{height} = {width * height:,} pixels"
         raise TooLarge(f"got an image of {got}; wanted at most {max_pixels:,}")
-    factor = max(width, height) // WORKING_PX
+    return image
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    """Decode the pixels and turn them upright."""
+    factor = max(image.size) // WORKING_PX
     try:
         if factor > 1:
-            image.draft(None, (width // factor, height // factor))  # JPEG alone can decode small
+            image.draft(None, (image.width // factor, image.height // factor))  # JPEG alone can decode small
         image.load()
         if image.format != "GIF" and image.getexif().get(0x0112, 1) != 1:
             image = ImageOps.exif_transpose(image)
@@ -79,19 +107,37 @@ def _opened(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _averaged_down(image: Image.Image) -> Image.Image:
+    """Average a large picture down by a whole factor, a strip at a time: whole, its colours would take several times its size."""
     factor = max(image.size) // WORKING_PX
-    if factor > 1:
-        image = _plain(image).reduce((min(factor, image.width), min(factor, image.height)))
-    return image
+    if factor <= 1:
+        return image
+    across, down = min(factor, image.width), min(factor, image.height)
+    top = _top(image)
+    tall = max(STRIP_PIXELS // image.width // down, 1) * down
+    strips = []
+    for at in range(0, image.height, tall):
+        strip = image.crop((0, at, image.width, min(at + tall, image.height)))
+        strips.append(_plain(strip, top).reduce((across, down)))
+    whole = Image.new(strips[0].mode, (strips[0].width, sum(strip.height for strip in strips)))
+    for number, strip in enumerate(strips):
+        whole.paste(strip, (0, number * (tall // down)))
+    whole.info = strips[0].info
+    return whole
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """Bring any mode to L, LA or RGBA, keeping transparency."""
+def _top(image: Image.Image) -> float:
+    """The level of white in a picture of more than eight bits a sample, which may hold no more than eight all the same."""
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return 65535.0 if _ends(image)[1] > 255 else 255.0
+    return 255.0
+
+
+def _plain(image: Image.Image, top: float) -> Image.Image:
+    """Bring any mode to L, LA, RGB or RGBA, keeping transparency.  top: the level of white, where there are more than 256."""
     if image.mode in ("L", "RGB", "RGBA", "LA"):
         return image
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         levels = np.asarray(image, np.float32)  # 16-bit greys: Pillow would clip, not scale
-        top = 65535.0 if levels.max(initial=0.0) > 255 else 255.0
         return Image.fromarray((np.clip(levels / top, 0, 1) * 255).astype(np.uint8))
     if image.mode == "1":
         return image.convert("L")
@@ -106,7 +152,7 @@ def luminance(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | None
     Grey levels are as the eye sees them on the paper that fits the ink: transparent pixels show
     white behind dark ink and black behind light ink.
     """
-    image = _plain(image)
+    image = _plain(image, _top(image))
     if image.mode == "RGB" and "transparency" in image.info:
         image = image.convert("RGBA")
     if image.mode not in ("LA", "RGBA"):

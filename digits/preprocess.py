@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from digits.contract import CENTRE_PX, DIGIT_PX, IMAGE_PX, Image28
 from digits.errors import BlankCanvas
-from digits.images import MAX_PIXELS, Ink, decode, ink_of
+from digits.images import MAX_PIXELS, Encoded, Ink, decode, ink_of
 
 EXACT_PX: Final = 2**24 // 255
 """Ink of at most this height adds up exactly in float32; sums below 2**53 do in float64."""
+KEPT_PX: Final = 320
+"""A canvas's side: how pixels of at most so many fall into 20 is worked out once, and takes 25 MB at most."""
 
 
-def digit_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image28:
+def digit_image(data: Encoded, max_pixels: int = MAX_PIXELS) -> Image28:
     """Image bytes → uint8 [28, 28], 0 = paper, 255 = ink.
 
     Raises NotAnImage, BadImage, TooLarge or BlankCanvas.
@@ -57,18 +59,24 @@ def fit(ink: Ink) -> NDArray[np.int64]:
     return fitted
 
 
-@lru_cache(maxsize=1024)
 def overlaps(size: int, to: int) -> NDArray[np.float32]:
     """How much of each of `size` pixels falls into each of `to`, in units of 1/to pixel; whole numbers, float32 [to, size].
 
     Every row sums to size, every column to `to`.
     """
+    return _kept(size, to) if size <= KEPT_PX else _overlaps(size, to)
+
+
+def _overlaps(size: int, to: int) -> NDArray[np.float32]:
     edges = np.arange(to + 1) * size
     pixel = np.arange(size) * to
     overlap = np.minimum(edges[1:, None], pixel + to) - np.maximum(edges[:-1, None], pixel)
     whole: NDArray[np.float32] = np.maximum(overlap, 0).astype(np.float32)
     whole.setflags(write=False)
     return whole
+
+
+_kept = lru_cache(maxsize=1024)(_overlaps)
 
 
 def centre(digit: NDArray[np.int64]) -> Image28:

@@ -163,12 +163,21 @@ def test_only_who_is_told_a_time_comes_again(
     assert all(second - first >= 1 for first, second in itertools.pairwise(times))
 
 
-def test_a_pipe_is_read_as_a_file_is(folder: Path, digits_server: Server) -> None:
+def test_a_pipe_is_read_as_a_file_is_and_named_as_it_was_asked_for(folder: Path, digits_server: Server) -> None:
     command = [sys.executable, "-m", "digits", "predict", "-", "--format", "csv", "--address", digits_server.target]
     with subprocess.Popen(["cat", folder / "a.png"], stdout=subprocess.PIPE) as cat:
         done = subprocess.run(command, stdin=cat.stdout, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 2
+    assert [row["file"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["-"]
+
+
+def test_standard_input_that_is_closed_is_told_so() -> None:
+    command = [sys.executable, "-m", "digits", "predict", "-", "--format", "json"]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *command], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert json.loads(done.stdout) == [{"file": "-", "error": "standard input is closed"}]
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_what_a_folder_holds_and_nobody_can_read_is_told(
@@ -178,6 +187,20 @@ def test_what_a_folder_holds_and_nobody_can_read_is_told(
     assert main(["predict", str(folder), "--address", digits_server.target]) == 1
     assert "No such file" in capsys.readouterr().out
     assert main(["predict", str(folder / "a.png"), "a" * 5000, "--address", digits_server.target]) == 1
+
+
+def test_every_path_that_cannot_be_read_has_a_row_whether_others_can_or_not(
+    folder: Path, digits_server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    (tmp_path / "empty").mkdir()
+    gone, long, empty, good = str(tmp_path / "gone.png"), "a" * 5000, str(tmp_path / "empty"), str(folder / "a.png")
+    wrong = {gone: "No such file", long: "name too long", empty: "no pictures in this folder"}
+    for paths in ([gone], [long], [empty], [gone, good, long, empty]):
+        assert main(["predict", *paths, "--format", "json", "--address", digits_server.target]) == 1
+        told = json.loads(capsys.readouterr().out)
+        assert [row["file"] for row in told] == paths
+        for row in told:
+            assert wrong[row["file"]] in row["error"] if row["file"] in wrong else row["digit"] == 1
 
 
 def test_names_that_are_no_text_and_readers_that_leave_do_no_harm(folder: Path, digits_server: Server) -> None:
@@ -196,13 +219,32 @@ def test_names_that_are_no_text_and_readers_that_leave_do_no_harm(folder: Path, 
     assert left.stderr == ""
 
 
-def test_nothing_to_read_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", str(tmp_path / "nothing")]) == 2
-    assert "no such file" in capsys.readouterr().err
+@pytest.mark.parametrize("arguments", [["settings"], ["predict", "nothing"]])
+def test_an_output_that_takes_no_more_is_no_traceback(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "digits", *arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "digits: standard output: [Errno 28] No space left on device\n"
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    done = subprocess.run(closed, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, "python -m digits: error: standard output is closed")
+
+
+def test_who_has_seen_enough_of_the_settings_may_leave() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "digits", "settings"]
+    left = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=True)
+    os.close(writing)
+    assert left.stderr == b""
+
+
+def test_nothing_to_read_and_no_sane_time_are_usage_errors(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["predict"])
     assert ended.value.code == 2
-    for seconds in ("0", "-1", "nan", "soon"):
+    for seconds in ("0", "-1", "nan", "soon", "inf", "1e300"):
         with pytest.raises(SystemExit) as ended:
             main(["predict", str(tmp_path), "--timeout", seconds])
         assert ended.value.code == 2

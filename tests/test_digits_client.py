@@ -156,6 +156,45 @@ def test_what_cannot_be_asked_is_said(client: PredictClient) -> None:
         client.predict(np.zeros((1, 28, 28), np.uint8), version=1, label="stable")
 
 
+@pytest.mark.parametrize("timeout_s", [float("inf"), 1e18, 10**400], ids=["infinite", "float", "int"])
+def test_who_would_wait_for_ever_is_answered(digits_server: Server, timeout_s: float) -> None:
+    images = np.zeros((100, 28, 28), np.uint8)
+    with PredictClient(digits_server.target, connect_s=timeout_s) as client:
+        assert client.predict(images, timeout_s).version == 1
+        assert client.predict_later(images, timeout_s).result(10).version == 1
+        assert client.versions(timeout_s)
+
+
+@pytest.mark.parametrize("timeout_s", [None, "5", float("nan"), [5]])
+def test_a_timeout_that_is_no_number_of_seconds_is_refused(timeout_s: Any) -> None:
+    image, said = np.zeros((1, 28, 28), np.uint8), r"got a timeout of .*; wanted a number of seconds"
+    with PredictClient("127.0.0.1:1") as client:
+        for ask in (
+            lambda: client.predict(image, timeout_s),
+            lambda: client.predict_later(image, timeout_s).result(5),
+            lambda: client.versions(timeout_s),
+            lambda: client.signatures(timeout_s),
+            lambda: client.about(["fingerprint"], timeout_s),
+        ):
+            with pytest.raises(ValueError, match=said):
+                ask()
+    with pytest.raises(ValueError, match=said):
+        PredictClient("127.0.0.1:1", connect_s=timeout_s)
+
+
+@pytest.mark.parametrize("which", [{"version": "1"}, {"version": 1.0}, {"version": 2**63}, {"label": 5}, {"label": "\ud800"}])
+def test_a_version_that_is_no_number_and_a_label_that_is_no_text_are_refused(which: dict[str, Any]) -> None:
+    image = np.zeros((1, 28, 28), np.uint8)
+    with PredictClient("127.0.0.1:1") as client:
+        with pytest.raises(ValueError, match=r"got model 'digits', version .*, label .*; wanted text, a whole number"):
+            client.predict(image, **which)
+        with pytest.raises(ValueError, match=r"got model 'digits', version"):
+            client.predict_later(image, **which).result(5)
+        if "version" in which:
+            with pytest.raises(ValueError, match=r"got model 'digits', version"):
+                client.signatures(1, **which)
+
+
 def test_the_artifact_tells_its_fingerprint(client: PredictClient) -> None:
     from digits.contract import fingerprint
 

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +73,18 @@ def moved() -> Image.Image:
 @pytest.mark.parametrize("guise", GUISES)
 def test_every_guise_of_a_drawing_becomes_the_same_digit(guise: str) -> None:
     assert np.array_equal(digit_image(GUISES[guise]()), PLAIN)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+@pytest.mark.parametrize("guise", ["RGBA", "BMP"])
+def test_bytes_of_any_kind_are_read(guise: str, kind: Callable[[bytes], bytearray | memoryview]) -> None:
+    assert np.array_equal(digit_image(kind(GUISES[guise]())), PLAIN)
+
+
+@pytest.mark.parametrize("what", ["digit.png", Path("digit.png"), None, 5, io.BytesIO(b"")])
+def test_a_path_instead_of_the_bytes_is_told_so(what: object) -> None:
+    with pytest.raises(BadImage, match=f"got a {type(what).__name__}; wanted an image file's bytes"):
+        digit_image(what)  # type: ignore[arg-type]
 
 
 def test_exif_orientation_is_obeyed() -> None:
