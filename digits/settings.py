@@ -6,6 +6,7 @@ process at start and names the variable.  Nothing reads the environment at impor
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -84,9 +85,17 @@ def _parsed(name: str, text: str, default: Any, metadata: Mapping[str, Any]) -> 
         kind = "a whole number" if isinstance(default, int) else "a number"
         raise BadSetting(f"{name}: got {text!r}; wanted {kind} of {metadata['unit']}") from None
     low, high = metadata["low"], metadata["high"]
-    if (low is not None and value < low) or (high is not None and value > high):
-        raise BadSetting(f"{name}: got {text}; wanted {low} to {high} {metadata['unit']}")
+    at_least, at_most = -math.inf if low is None else low, math.inf if high is None else high
+    if not (abs(value) < math.inf and at_least <= value <= at_most):  # so NaN is refused too
+        raise BadSetting(f"{name}: got {text}; wanted {_range(low, high)} {metadata['unit']}")
     return value
+
+
+def _range(low: float | None, high: float | None) -> str:
+    """Bounds in words."""
+    if low is None:
+        return "any finite number of" if high is None else f"at most {high}"
+    return f"{low} or more" if high is None else f"{low} to {high}"
 
 
 def rows() -> Iterator[tuple[str, str, str, str]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
-from digits.settings import BadSetting, LocalSettings, WebSettings, read, table
+from digits.settings import BadSetting, LocalSettings, WebSettings, read, setting, table
 from tests.conftest import ROOT
 
 
@@ -27,6 +29,39 @@ def test_a_variable_sets_its_field() -> None:
 def test_a_wrong_value_names_the_variable(value: str, complaint: str) -> None:
     with pytest.raises(BadSetting, match=complaint):
         read(WebSettings, {"DIGITS_WEB_PORT": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("READ_TIMEOUT_S", "nan", "got nan; wanted 0.1 to 600 s"),
+        ("RATE_LIMIT", "nan", "got nan; wanted 0 or more requests/s"),
+        ("RATE_LIMIT", "inf", "got inf; wanted 0 or more requests/s"),
+        ("RATE_LIMIT", "-1", "got -1; wanted 0 or more requests/s"),
+        ("CANARY_PERCENT", "-inf", "got -inf; wanted 0 to 100 %"),
+        ("MAX_WAITING", "9" * 400, "wanted 1 to 100000 requests"),
+    ],
+)
+def test_only_finite_numbers_within_their_bounds_pass(name: str, value: str, complaint: str) -> None:
+    with pytest.raises(BadSetting) as told:
+        read(WebSettings, {f"DIGITS_{name}": value})
+    assert str(told.value).startswith(f"DIGITS_{name}: got {value}; wanted ")
+    assert str(told.value).endswith(complaint)
+
+
+@dataclass(frozen=True)
+class Loose:
+    """Numbers with one bound, and with none."""
+
+    below: float = setting(0.0, "m", "", high=5)
+    free: float = setting(0.0, "m", "")
+
+
+def test_a_bound_that_is_not_there_is_not_named() -> None:
+    assert read(Loose, {"DIGITS_BELOW": "-1e300", "DIGITS_FREE": "1e300"}) == Loose(-1e300, 1e300)
+    for name, value, wanted in (("BELOW", "6", "at most 5 m"), ("FREE", "inf", "any finite number of m")):
+        with pytest.raises(BadSetting, match=f"got {value}; wanted {wanted}"):
+            read(Loose, {f"DIGITS_{name}": value})
 
 
 def test_the_readme_shows_this_very_table() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import socket
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +22,8 @@ from digits.settings import WebSettings
 from tests.conftest import Server
 from tests.gateway import ONE, SEVEN, Gateway, encoded, gateway
 from webapp.http import QUEUED_BYTES, Connection
-from webapp.inputs import is_small
+from webapp.inputs import SMALL_BYTES, is_small
+from webapp.problems import DETAIL_CHARS, printable
 
 
 @pytest.fixture(scope="module")
@@ -275,8 +277,10 @@ def test_bodies_that_wait_behind_others_count_as_kept() -> None:
     connection.connection_made(Wire())
     connection.data_received(post(bytes(100)) + post(bytes(1000)) * 5)
     assert len(taken) == 1
-    assert hall.buffered == 5 * (1000 + QUEUED_BYTES)
+    assert hall.buffered == 100 + 5 * (1000 + QUEUED_BYTES)
     connection.connection_lost(None)
+    assert hall.buffered == 100, "the first is in work still"
+    connection.answer(taken[0], b"HTTP/1.1 200 OK\r\n", b"")
     assert hall.buffered == 0
 
 
@@ -307,14 +311,36 @@ def test_a_client_that_goes_on_asking_does_not_hold_a_worker_that_ends(cut: int,
         assert thread.submit(asyncio.run, served()).result(30) == (answers, True)
 
 
-def test_the_event_loop_itself_answers_only_what_is_quick() -> None:
-    from PIL import Image
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
 
+
+def test_the_event_loop_itself_answers_only_what_is_quick() -> None:
     assert is_small(ONE, "image/png")
     assert is_small(bytes(784), "application/octet-stream")
     large = encoded(Image.new("1", (4000, 4000), 1))
     assert len(large) < 20_000
     assert not is_small(large, "image/png")
     assert not is_small(ONE[:33] + large[8:], "image/png")  # the second header is the one that counts
+    megabyte = zlib.compress(bytes(1_000_000), 9)
+    for packed in (
+        chunk(b"zTXt", b"a\0\0" + megabyte) * 62,
+        chunk(b"iTXt", b"a\0\1\0\0\0" + megabyte),
+        chunk(b"iCCP", b"a\0\0" + megabyte),
+        chunk(b"tEXt", b"a\0") * 4000,  # Pillow looks at each
+    ):
+        assert len(ONE + packed) < SMALL_BYTES
+        assert not is_small(ONE[:33] + packed + ONE[33:], "image/png")
+        assert not is_small(ONE[:-12] + packed + ONE[-12:], "image/png")
+    assert is_small(ONE[:33] + chunk(b"sRGB", b"\0") + chunk(b"tEXt", b"Software\0zTXt") + ONE[33:], "image/png")
+    assert is_small(npy(np.zeros((2, 28, 28), np.uint8)), "")
+    assert not is_small(b"\x93NUMPY\x01\x00" + (9900).to_bytes(2, "little") + b"1L," * 3300, "")  # 18 ms in its tokenizer
     for body, kind in ((b'{"image": "iVBO"}', "application/json"), (b"--x", "multipart/form-data"), (ONE[:1] + b"x", "")):
         assert not is_small(body, kind)
+
+
+def test_what_is_quoted_is_bounded_and_printable() -> None:
+    assert printable("a\0b\n") == "a�b�"
+    assert printable("x" * 100, 100) == "x" * 100
+    assert printable("x" * 101, 100) == "x" * 100 + "…"
+    assert len(printable("x" * 10_000)) == DETAIL_CHARS + 1

@@ -37,6 +37,8 @@ def test_a_client_beyond_its_rate_is_told_429(digits_server: Server, tmp_path: P
         statuses = [web.ask(body=ONE).status for _ in range(12)]
         assert statuses[:3] == [200] * 3
         assert 429 in statuses
+        for path in ("/api/predict", "//api/predict", "/api/%70redict?top=1"):
+            assert 429 in [web.ask(path, body=ONE).status for _ in range(8)], path
         assert web.ask("/livez").status == 200
 
 

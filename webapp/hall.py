@@ -3,7 +3,7 @@
 A drawing takes half a millisecond of one core, and all the rest is waiting: for clients, and for the model server.
 Threads would fight over the interpreter's lock and each wait for an answer of its own.  Here the loop reads whole requests,
 runs those with a small picture itself, one after the other, and sends what has gathered to the model server in one call.
-Large pictures and pages go to a few threads, so that they hold up nobody.
+Large pictures and pages go to a few threads, and long answers to one of their own, so that they hold up nobody.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from email.utils import formatdate
 from functools import partial
 from typing import Any
@@ -36,7 +37,7 @@ HOLD_S = 0.012
 """Requests that came together are read together for at most so long before the first of them is sent."""
 TICK_S, SHORTEST_TICK_S = 0.05, 0.001
 Work = Callable[[], wsgi.Answer | later.Slot]
-"""What answers a request, now or later; never raises."""
+"""What answers a request, now or later."""
 PROBES = ("/livez", "/readyz")
 
 
@@ -62,6 +63,8 @@ class Hall:
         self._jobs: deque[tuple[Connection, Request, Work]] = deque()
         self._open: set[tuple[Connection, Request, later.Slot]] = set()
         self._threads = ThreadPoolExecutor(self.settings.web_threads, "request")
+        self._teller = ThreadPoolExecutor(1, "answer")
+        """For long answers, whose time is nearly up: they do not wait behind pictures that are read."""
         self._in_threads = 0
         self._turning = False
         self._held_since = 0.0
@@ -76,6 +79,12 @@ class Hall:
 
     def take(self, connection: Connection, request: Request) -> None:
         """Admit a request to the loop's own queue or to the threads, or refuse it at once."""
+        try:
+            self._admit(connection, request)
+        except Exception as exc:
+            connection.answer(request, *self._failed(request, exc))
+
+    def _admit(self, connection: Connection, request: Request) -> None:
         work = self._short_way(request)
         environ = {} if work else wsgi.environ(request, connection.client, self.settings)
         if environ.get("PATH_INFO") in PROBES and request.method in ("GET", "HEAD"):  # never shed, never behind a picture
@@ -94,8 +103,15 @@ class Hall:
         elif self._in_threads >= self.settings.max_waiting:
             self.refuse(connection, request, Refused(problems.BUSY, self._full, "threads"))
             return
+        self._to_thread(self._threads, connection, request, partial(self._run, environ))
+
+    def _to_thread(self, threads: ThreadPoolExecutor, connection: Connection, request: Request, work: Work) -> None:
+        try:
+            running = threads.submit(work)
+        except RuntimeError as exc:  # no thread can be started
+            connection.answer(request, *self._failed(request, exc))
+            return
         self._in_threads += 1
-        running = self._threads.submit(self._run, environ)
         running.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._from_thread, connection, request, done))
 
     def _line_up(self, connection: Connection, request: Request, work: Work) -> None:
@@ -108,16 +124,26 @@ class Hall:
         """Answer with a problem without asking the application."""
         if refusal.reason:
             self._metrics.shed(refusal.reason)
-        headers = dict(request.headers)
-        request_id = problems.plain_or_new(headers.get(b"x-request-id", b"").decode("latin-1"))
-        problem = refusal.problem
-        response = problems.response(problem, refusal.detail, request_id)
+        problem, request_id = refusal.problem, request.new_id()
+        answer = self._problem(request, problem, refusal.detail, request_id)
+        self._records.answered(request.method, request.path, "refused", problem.status, 0.0, request_id, {"why": problem.title})
+        connection.answer(request, *answer)
+
+    def _failed(self, request: Request, error: BaseException) -> wsgi.Answer:
+        """Tell of an error that nobody has caught: its request is answered, and everything else goes on."""
+        request_id = request.new_id()
+        problem, detail = problems.told(error, request_id)
+        facts, seconds = {"why": problems.why(error)}, time.monotonic() - request.arrived
+        with suppress(Exception):  # this may be what failed
+            self._records.answered(request.method, request.path, "failed", problem.status, seconds, request_id, facts)
+        return self._problem(request, problem, detail, request_id)
+
+    def _problem(self, request: Request, problem: problems.Problem, detail: str, request_id: str) -> wsgi.Answer:
+        response = problems.response(problem, detail, request_id)
         protection.protect(response, request_id)
-        cors.share(response, self._origins, headers.get(b"origin", b"").decode("latin-1"))
+        cors.share(response, self._origins, dict(request.headers).get(b"origin", b"").decode("latin-1"))
         head, body = wsgi.serialised(response)
-        connection.answer(request, head, b"" if request.method == "HEAD" else body)
-        path = request.url.decode("latin-1").partition("?")[0]
-        self._records.answered(request.method, path, "refused", problem.status, 0.0, request_id, {"why": problem.title})
+        return head, b"" if request.method == "HEAD" else body
 
     # -- working ----------------------------------------------------------------------------------
 
@@ -131,7 +157,7 @@ class Hall:
         while self._jobs:
             self._looked = False
             connection, request, work = self._jobs.popleft()
-            self._finish(connection, request, work())
+            self._finish(connection, request, work)
             now = time.monotonic()
             if now - self._held_since > HOLD_S:
                 coalescer.release()
@@ -181,16 +207,21 @@ class Hall:
         return later.Slot(reading.future, lambda: wsgi.plain(reading.finish(), request_id), reading.deadline)
 
     def _run(self, environ: dict[str, Any]) -> wsgi.Answer | later.Slot:
-        """Ask the application; in the loop or in a thread.  Never raises."""
+        """Ask the application; in the loop or in a thread."""
         slot = environ[later.SLOT] = later.Slot()
         answer = wsgi.call(self._app, environ)
         return slot if slot.future is not None else answer
 
     def _from_thread(self, connection: Connection, request: Request, done: Future[wsgi.Answer | later.Slot]) -> None:
         self._in_threads -= 1
-        self._finish(connection, request, done.result())
+        self._finish(connection, request, done.result)
 
-    def _finish(self, connection: Connection, request: Request, outcome: wsgi.Answer | later.Slot) -> None:
+    def _finish(self, connection: Connection, request: Request, work: Work) -> None:
+        """Answer with what comes of the work, or wait until it can be told."""
+        try:
+            outcome = work()
+        except Exception as exc:
+            outcome = self._failed(request, exc)
         if not isinstance(outcome, later.Slot):
             connection.answer(request, *outcome)
             return
@@ -210,7 +241,10 @@ class Hall:
         connection, request, slot = entry
         self._open.discard(entry)
         assert slot.finish is not None
-        connection.answer(request, *slot.finish())
+        if inputs.is_many(request.body):
+            self._to_thread(self._teller, connection, request, slot.finish)
+        else:
+            self._finish(connection, request, slot.finish)
 
     # -- time -------------------------------------------------------------------------------------
 

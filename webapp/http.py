@@ -22,7 +22,7 @@ MAX_PIPELINED = 8
 QUEUED_BYTES = 1024
 """What a waiting request takes beside its body, about."""
 MAX_BUFFERED = 67_108_864
-"""Bytes of bodies that a worker keeps altogether before it takes their requests."""
+"""Bytes of bodies that a worker keeps altogether, from their first until their requests are answered."""
 IDLE_S = 75.0
 """A connection without a request is closed after this; longer than the usual proxy's 60 s, so that it never loses the race."""
 NOT_HTTP = Refused(problems.BAD_REQUEST, "got bytes that are no HTTP/1.1 request of a known method")
@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
         self._hall.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget; an answer under way is dropped."""
+        """Forget; an answer under way is dropped, and its request kept until then."""
         self._hall.connections.discard(self)
         self._hall.buffered -= self._request.length + sum(QUEUED_BYTES + len(request.body) for request in self._queue)
         self._transport, self._request = None, Request()
@@ -209,20 +209,18 @@ class Connection(asyncio.Protocol):
                 raise too_much_waiting()
             return
         self.busy = True
-        self._take(request)
-
-    def _take(self, request: Request) -> None:
-        self._hall.buffered -= len(request.body)
         self._hall.take(self, request)
 
     def _take_next(self) -> None:
         if self._queue:
             self._hall.buffered -= QUEUED_BYTES
-            self._take(self._queue.popleft())
+            self._hall.take(self, self._queue.popleft())
 
     def answer(self, request: Request, head: bytes, body: bytes) -> None:
         """Write a whole answer; head lacks only its last lines.  Then take the next request, or close."""
         self.busy = False
+        self._hall.buffered -= len(request.body)
+        request.body = b""  # whoever holds the request longer holds no more
         transport = self._transport
         if transport is None:
             return

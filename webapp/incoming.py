@@ -6,11 +6,13 @@ import re
 from dataclasses import dataclass, field
 
 from webapp import problems
-from webapp.problems import Problem
+from webapp.problems import Problem, printable
 
 MAX_URL = 4096
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 16_384
+SHOWN_CHARS = 100
+"""Of a header that is refused."""
 _HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*")
 
 
@@ -28,8 +30,8 @@ def too_much_head() -> Refused:
 
 
 def too_much_waiting() -> Refused:
-    """The worker holds as much as it may of requests that it has not begun."""
-    return Refused(problems.BUSY, "got more bytes than are kept of requests not yet begun", "bytes")
+    """The worker holds as much as it may of requests that it has not answered."""
+    return Refused(problems.BUSY, "got more bytes than are kept of requests not yet answered", "bytes")
 
 
 @dataclass(slots=True, eq=False)
@@ -48,22 +50,30 @@ class Request:
     version: str = "1.1"
     arrived: float = 0.0
 
+    @property
+    def path(self) -> str:
+        """As sent, without the query."""
+        return self.url.decode("latin-1").partition("?")[0]
+
+    def new_id(self) -> str:
+        """The caller's request id if it sent a plain one, else a new one."""
+        return problems.plain_or_new(dict(self.headers).get(b"x-request-id", b"").decode("latin-1"))
+
     def check_host(self) -> None:
         """Raise Refused unless it names its host, once, as HTTP/1.1 asks for (RFC 9112, 3.2)."""
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1 or (not hosts and self.version == "1.1") or (hosts and not _HOST.fullmatch(hosts[0])):
-            got = f"Host: {printable(hosts[0].decode('latin-1'))}" if len(hosts) == 1 else f"{len(hosts)} Host headers"
+            got = f"Host: {_shown(hosts[0])}" if len(hosts) == 1 else f"{len(hosts)} Host headers"
             raise Refused(problems.BAD_REQUEST, f"got {got}; wanted one Host header that names a host")
 
     def check_protocol(self) -> None:
         """Raise Refused for a version of HTTP that this is not, and for a body packed in more than chunks (RFC 9112, 6.1)."""
         if self.version not in ("1.0", "1.1"):
-            raise Refused(problems.OTHER_HTTP, f"got HTTP/{printable(self.version)}; wanted 1.1 or 1.0")
+            raise Refused(problems.OTHER_HTTP, f"got HTTP/{printable(self.version, SHOWN_CHARS)}; wanted 1.1 or 1.0")
         for name, value in self.headers:
             if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                raise Refused(problems.PACKED, f"got Transfer-Encoding: {printable(value.decode('latin-1'))}; wanted chunked")
+                raise Refused(problems.PACKED, f"got Transfer-Encoding: {_shown(value)}; wanted chunked")
 
 
-def printable(text: str) -> str:
-    """Bounded, without control characters."""
-    return "".join(ch if ch.isprintable() else "�" for ch in text[:100])
+def _shown(header: bytes) -> str:
+    return printable(header.decode("latin-1"), SHOWN_CHARS)

@@ -51,7 +51,7 @@ class Metrics:
         )
         self._answers = Counter("digits_answers", "Answers by the version that gave them", ["version", "label"], **at)
         self._mismatch = Gauge(
-            "digits_contract_mismatch", "Versions served that do not keep the contract, or fail", multiprocess_mode="livemax", **at
+            "digits_contract_mismatch", "Versions served that break the contract, or fail", multiprocess_mode="livemax", **at
         )
         self._ready = Gauge("digits_ready", "1 while every worker would answer a drawing", multiprocess_mode="livemin", **at)
         self._shown: set[int] = set()

@@ -105,10 +105,10 @@ def document(problem: Problem, detail: str, request_id: str) -> dict[str, Any]:
     }
 
 
-def printable(text: str) -> str:
-    """Bounded, without control characters."""
-    shown = "".join(ch if ch.isprintable() else "�" for ch in text[: 2 * DETAIL_CHARS])
-    return shown if len(shown) <= DETAIL_CHARS else shown[:DETAIL_CHARS] + "…"
+def printable(text: str, limit: int = DETAIL_CHARS) -> str:
+    """At most `limit` characters of it, none of them a control character."""
+    shown = "".join(ch if ch.isprintable() else "�" for ch in text[:limit])
+    return shown if len(text) <= limit else shown + "…"
 
 
 def plain_or_new(sent: str) -> str:

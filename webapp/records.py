@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from flask import Flask, Response, g, request
@@ -17,18 +18,22 @@ from webapp.metrics import Metrics
 ARRIVED = "digits.arrived"
 """In the environ: when the request was whole, on time.monotonic's clock."""
 FLUSH_LINES = 64
+MAX_UNSENT = 1_048_576
+"""Bytes that are kept for a reader who takes none just now; what comes beyond them is lost."""
 STDOUT = 1
 
 
 class Records:
     """Gathers lines and writes many at once: a write for each would cost more than all the rest of the bookkeeping.
 
-    flush() is called a few times a second.
+    flush() is called a few times a second.  Thread-safe.
     """
 
     def __init__(self, metrics: Metrics, enabled: bool = True, file: int = STDOUT) -> None:
         self._metrics, self._enabled, self._file = metrics, enabled, file
         self._lines: list[str] = []
+        self._unsent = b""
+        self._lock = threading.Lock()
 
     def answered(
         self, method: str, path: str, endpoint: str, status: int, seconds: float, request_id: str, more: Mapping[str, Any]
@@ -54,13 +59,25 @@ class Records:
             self.flush()
 
     def flush(self) -> None:
-        """Write what has gathered."""
-        if self._lines:
+        """Write what has gathered: whole lines, in pieces that a pipe does not mix with other workers' (pipe(7), PIPE_BUF)."""
+        with self._lock:
             count = len(self._lines)  # threads append meanwhile: only what is taken here goes
-            lines = self._lines[:count]
+            unsent = self._unsent + "".join(line + "\n" for line in self._lines[:count]).encode()
             del self._lines[:count]
-            with suppress(OSError):  # nobody reads the log any more: the answers matter more
-                os.write(self._file, ("\n".join(lines) + "\n").encode())
+            try:
+                while unsent:
+                    end = unsent.rfind(b"\n", 0, select.PIPE_BUF) + 1 or unsent.find(b"\n") + 1
+                    sent = os.write(self._file, unsent[:end])
+                    unsent = unsent[sent:]
+                    if not sent:
+                        break
+            except BlockingIOError:  # the pipe is full: the next flush goes on
+                pass
+            except OSError:  # nobody reads the log any more: the answers matter more
+                unsent = b""
+            if len(unsent) > MAX_UNSENT:
+                unsent = unsent[: unsent.rfind(b"\n", 0, MAX_UNSENT) + 1]
+            self._unsent = unsent
 
 
 def register(app: Flask) -> None:

@@ -31,6 +31,7 @@ def environ(request: Request, client: str, settings: WebSettings) -> dict[str, A
         path = "/" + path.partition("://")[2].partition("/")[2]
     if "%" in path:
         path = unquote_to_bytes(path).decode("latin-1")
+    path = "/" + path.lstrip("/")  # werkzeug's routing takes several for one: then so must whoever looks at it before
     made: dict[str, Any] = {
         "REQUEST_METHOD": request.method,
         "SCRIPT_NAME": "",
