@@ -1,7 +1,7 @@
-"""`digits.images` and `digits.preprocess` once more, as TensorFlow operations: PNG or JPEG bytes in, 28×28 out.
+"""`digits.images` and `digits.preprocess` once more, as TensorFlow operations: bytes of a picture in, 28×28 out.
 
 Step by step the same integers as there; tests hold the two together on golden and on pen drawings.
-Left out: WebP (TensorFlow has no decoder), EXIF turning, and averaging huge images down first.  A
+Reads PNG, JPEG, GIF, BMP and WebP.  Left out: EXIF turning, and averaging huge images down first.  A
 blank image gives 28×28 of paper instead of an error, so that it does not fail its batch; what is no
 image, or too large, does.
 """

@@ -86,6 +86,7 @@ def test_a_version_is_proven_published_and_served(trained: Path, tmp_path: Path,
     for size, fits in (((16_384, 2), True), ((16_385, 2), False), ((4_001, 4_000), False)):
         status, answer = ask_drawings(server.rest, size)
         assert status == (200 if fits else 400), answer
+        assert not fits or answer["predictions"][0]["probabilities"] == pytest.approx([0.1] * 10), "of a blank nothing is sure"
         assert fits or "wanted an image of at most 16000000 pixels and 16384 a side; got height and width" in answer["error"]
 
 
