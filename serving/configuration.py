@@ -58,6 +58,7 @@ class Configuration:
                     raise invalid(f"Model {model.name} requests unsupported platform {_platform(model)}")
             new = [model.name for model in models if model.name not in self._serving]
             self._in_force, self._serving = config, set(self._asked)
+            self._metrics.models = self._serving
             self._repository.set_sources(
                 ModelSource(
                     m.name,

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from serving import messages
+from serving import messages, predict
 from serving.status import Code, Status, invalid
 from serving.tensors import FLOAT, STRING, Tensor, constant_name
 
@@ -179,7 +179,7 @@ def multi_tasks(request: Any, signatures: Any, check_method: bool) -> list[Task]
             raise invalid("Found ModelSpec with an empty model name.")
         if task.model_spec.name != request.tasks[0].model_spec.name:
             raise invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
-        name = task.model_spec.signature_name or "serving_default"
+        name = task.model_spec.signature_name or predict.DEFAULT_SIGNATURE
         if name in seen:
             raise invalid(f"Duplicate evaluation of signature: {name}")
         seen.add(name)

@@ -19,7 +19,7 @@ PAGES = {400: "Bad Request", 404: "Not Found", 413: "Payload Too Large", 501: "N
 
 @dataclass
 class Reply:
-    """What goes back to the HTTP library.  An empty reason means the usual one."""
+    """What goes back to the HTTP library.  close: end the connection after it."""
 
     status: int
     body: bytes

@@ -38,8 +38,8 @@ def real(value: float, single: bool) -> bytes:
     return (text if "." in text or "e" in text else text + ".0").encode()
 
 
-def scalar_printer(tensor: Tensor, as_base64: bool) -> Any:
-    """Return the function that prints one element of a tensor; an object for base64."""
+def scalar_printer(tensor: Tensor) -> Any:
+    """Return the function that prints one element of a tensor."""
     if tensor.dtype == FLOAT:
         return lambda v: real(v, True)
     if tensor.dtype == DOUBLE:
@@ -55,7 +55,7 @@ class Printer:
     """Prints values at a level of indent, arrays on one line or one element a line."""
 
     def __init__(self, tensor: Tensor, as_base64: bool) -> None:
-        self._print = scalar_printer(tensor, as_base64)
+        self._print = scalar_printer(tensor)
         self._base64 = as_base64
 
     def value(self, value: Any, level: int, one_line: bool) -> bytes:
@@ -122,7 +122,7 @@ def _tokens(value: Any) -> Iterator[tuple[bytes, bytes]]:
         if not stack:
             return
         items, is_object, count = stack[-1]
-        depth = sum(is_obj for _, is_obj, _ in stack) + sum(not is_obj for _, is_obj, _ in stack)
+        depth = len(stack)
         try:
             item = next(items)
         except StopIteration:

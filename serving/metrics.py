@@ -6,6 +6,7 @@ import re
 import threading
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Set
 
 from serving.status import Code
 
@@ -56,7 +57,9 @@ class Metrics:
         self._lock = threading.Lock()
         self._counters: dict[str, dict[Labels, int]] = defaultdict(lambda: defaultdict(int))
         self._histograms: dict[str, dict[Labels, _Histogram]] = defaultdict(dict)
-        self._names: set[str] = set()  # that requests have asked for in vain
+        self.models: Set[str] = frozenset()
+        """Names of the models in the configuration."""
+        self._names: set[str] = set()  # of no model, that requests have asked for in vain
 
     def count(self, name: str, by: int = 1, **labels: str) -> None:
         """Increase a counter."""
@@ -75,7 +78,8 @@ class Metrics:
 
     def request(self, model: str, api: str, entrypoint: str, code: Code, seconds: float) -> None:
         """One finished request; latency is kept of successes only, as upstream does."""
-        if len(model) > MAX_NAME or (code is not Code.OK and self._is_one_too_many(model)):
+        made_up = code is not Code.OK and model not in self.models
+        if made_up and (len(model) > MAX_NAME or self._is_one_too_many(model)):
             model = ""  # whoever makes up names shall not fill the memory
         self.count(REQUEST_COUNT, model_name=model, status=code.name)
         if code is Code.OK:
@@ -117,7 +121,7 @@ class Metrics:
                 shown = _prometheus_name(name)
                 lines.append(f"# TYPE {shown} {kind}")
                 if name in self._counters:
-                    lines.extend(f"{shown}{{{_labels(labels)}}} {value}" for labels, value in self._counters[name].items())
+                    lines.extend(f"{shown}{{{_label_text(labels)}}} {value}" for labels, value in self._counters[name].items())
                 for labels, cell in self._histograms.get(name, {}).items():
                     lines.extend(_histogram_lines(shown, labels, cell))
         return "\n".join(lines) + "\n"
@@ -127,9 +131,9 @@ def _histogram_lines(shown: str, labels: Labels, cell: _Histogram) -> list[str]:
     lines, total = [], 0
     for bound, count in zip((*(f"{b:g}" for b in cell.bounds), "+Inf"), cell.counts, strict=True):
         total += count
-        lines.append(f"{shown}_bucket{{{_labels((*labels, ('le', bound)))}}} {total}")
-    lines.append(f"{shown}_sum{{{_labels(labels)}}} {cell.sum:g}")
-    lines.append(f"{shown}_count{{{_labels(labels)}}} {total}")
+        lines.append(f"{shown}_bucket{{{_label_text((*labels, ('le', bound)))}}} {total}")
+    lines.append(f"{shown}_sum{{{_label_text(labels)}}} {cell.sum:g}")
+    lines.append(f"{shown}_count{{{_label_text(labels)}}} {total}")
     return lines
 
 
@@ -137,7 +141,7 @@ def _prometheus_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]", ":", name)
 
 
-def _labels(labels: Labels) -> str:
+def _label_text(labels: Labels) -> str:
     return ",".join(f'{key}="{_escaped(value)}"' for key, value in labels)
 
 

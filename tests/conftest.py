@@ -65,7 +65,7 @@ StartServer = Callable[..., Server]
 
 
 def start_server(folder: Path, flags: Sequence[str], grpc_port: int | None = None, rest_port: int | None = None) -> Server:
-    """Start the embedded server and wait until its gRPC port answers.  folder: where its log goes."""
+    """Start the embedded server and wait until its ports answer.  folder: where its log goes."""
     ports = grpc_port or free_port(), rest_port or free_port()
     log = folder / f"serving-{ports[0]}.log"
     with log.open("ab") as out:
@@ -81,6 +81,14 @@ def start_server(folder: Path, flags: Sequence[str], grpc_port: int | None = Non
     until = time.monotonic() + START_S
     try:
         while True:
+            try:
+                if ports[1] < 2**16:  # REST opens last; a test asks for a port that there is not
+                    socket.create_connection(("127.0.0.1", ports[1]), 1).close()
+            except OSError:
+                assert process.poll() is None, f"the server ended:\n{log.read_text(errors='replace')[-2000:]}"
+                assert time.monotonic() < until, f"REST did not open within {START_S:.0f} s"
+                time.sleep(0.02)
+                continue
             try:  # not channel_ready_future: its thread may look at the channel once more after close()
                 ask(b"", timeout=1, wait_for_ready=True)
                 return server

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from serving.metrics import MAX_NAMES, Metrics
+from serving import messages
+from serving.configuration import Configuration
+from serving.metrics import MAX_NAME, MAX_NAMES, Metrics
 from serving.repository import Repository, State
 from serving.servable import Servable
 from serving.server import _channel_arguments, _make_way
@@ -107,6 +109,22 @@ def test_names_that_are_made_up_do_not_fill_the_memory() -> None:
     assert page.count('model_name="nobody-') == MAX_NAMES
     assert f'model_name="",status="NOT_FOUND"}} {MAX_NAMES + 1}' in page
     assert 'model_name="somebody",status="OK"} 1' in page
+
+
+def test_a_model_keeps_its_name_in_the_metrics_whatever_was_made_up_before() -> None:
+    metrics, long_name = Metrics(), "m" * (MAX_NAME + 1)
+    repository = SimpleNamespace(set_sources=list, wait_until_decided=lambda names: {})
+    resolver: Any = SimpleNamespace(repository=repository, labels={})
+    config = messages.ModelServerConfig()
+    for name in ("slow", long_name):
+        config.model_config_list.config.add(name=name, base_path="/models/any", model_platform="tensorflow")
+    Configuration(resolver, metrics, labels_in_advance=False).apply(config)
+    for number in range(MAX_NAMES + 1):
+        metrics.request(f"nobody-{number}", "Predict", "GRPC", Code.NOT_FOUND, 0.0)
+    for name in ("slow", long_name):
+        metrics.request(name, "Predict", "GRPC", Code.DEADLINE_EXCEEDED, 1.0)
+        assert f'model_name="{name}",status="DEADLINE_EXCEEDED"}} 1' in metrics.page()
+    assert 'model_name="",status="NOT_FOUND"} 1\n' in metrics.page()
 
 
 def test_only_a_socket_makes_way_for_a_socket(tmp_path: Path) -> None:
