@@ -1,7 +1,7 @@
 """A thin, TensorFlow-free client of the model server's gRPC API.
 
 One channel, made by the process that uses it (never before a fork); `round_robin` over every
-address that the target's name resolves to; one mapper from gRPC's errors to this project's.
+address that the target's name resolves to.
 """
 
 from __future__ import annotations
@@ -11,27 +11,15 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import numpy as np
-from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 
 from digits import contract as c
 from digits import tensor, wire
-from digits.errors import (
-    BadModelOutput,
-    BadTensor,
-    ContractMismatch,
-    DeadlineExceeded,
-    DigitsError,
-    ModelNotFound,
-    ModelUnavailable,
-    Overloaded,
-    ServingError,
-)
+from digits.errors import BadModelOutput, BadTensor, ModelUnavailable
+from digits.replies import Prediction, VersionState, parsed, read_prediction, translated
 
 Metadata = Sequence[tuple[str, str]]
 
@@ -39,7 +27,6 @@ BATCH = 64
 """Images in one call: a model server takes no more into a batch (`serving/batching.config`)."""
 MAX_CALLS = 64
 """Calls by predict_later at once; threads are started as they are needed."""
-AVAILABLE = 30  # ModelVersionStatus.State
 CLOSED = "the client is closed"
 
 CONNECT_S = 2.0
@@ -62,32 +49,6 @@ CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", int(1000 * CONNECT_S)),  # in spite of its name: a try that fails sooner ends at once
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 )
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Answers for N images, and the version that gave them.
-
-    probabilities: float32 [N, 10]; digit: int64 [N].
-    """
-
-    probabilities: c.Probabilities
-    digit: NDArray[np.int64]
-    version: int
-
-
-@dataclass(frozen=True)
-class VersionState:
-    """One row of GetModelStatus."""
-
-    version: int
-    state: int
-    error: str
-
-    @property
-    def available(self) -> bool:
-        """Whether requests for it are answered."""
-        return self.state == AVAILABLE
 
 
 class PredictClient:
@@ -206,7 +167,7 @@ class PredictClient:
         request = wire.GetModelMetadataRequest(metadata_field=["signature_def"])
         self._name(request.model_spec, version)
         response = self._ask(self._metadata, request, wire.GetModelMetadataResponse, timeout_s)
-        return dict(_parsed(wire.SignatureDefMap, response.metadata["signature_def"].value).signature_def)
+        return dict(parsed(wire.SignatureDefMap, response.metadata["signature_def"].value).signature_def)
 
     def _request(self, signature: str, version: int | None, label: str | None) -> Any:
         if version is not None and label is not None:
@@ -236,7 +197,7 @@ class PredictClient:
             raise ModelUnavailable(f"{self.target}: {exc}", CLOSED) from exc
         except grpc.RpcError as exc:
             raise translated(exc, self.target) from exc
-        return _parsed(response_class, data)
+        return parsed(response_class, data)
 
 
 def _bounded(timeout_s: float) -> float:
@@ -247,14 +208,6 @@ def _bounded(timeout_s: float) -> float:
     except (TypeError, OverflowError):
         pass
     raise ValueError(f"got a timeout of {timeout_s!r}; wanted a number of seconds")
-
-
-def _parsed(kind: Any, data: bytes) -> Any:
-    """A message of a kind.  Raises BadModelOutput."""
-    try:
-        return kind.FromString(data)
-    except DecodeError as exc:
-        raise BadModelOutput(f"got {len(data)} bytes that are no {kind.DESCRIPTOR.name}") from exc
 
 
 def _check(images: c.Images28) -> None:
@@ -270,43 +223,3 @@ def _read(responses: Sequence[Any], count: int) -> Prediction:
         return parts[0]
     probabilities = np.concatenate([part.probabilities for part in parts])
     return Prediction(probabilities, np.concatenate([part.digit for part in parts]), parts[0].version)
-
-
-def read_prediction(response: Any, count: int) -> Prediction:
-    """Check a PredictResponse against the contract.  Raises BadModelOutput."""
-    outputs = response.outputs
-    missing = [name for name in (c.PROBABILITIES, c.DIGIT) if name not in outputs]
-    if missing:
-        raise BadModelOutput(f"got outputs {sorted(outputs)}; wanted {c.PROBABILITIES} and {c.DIGIT}")
-    probabilities, digit = tensor.array(outputs[c.PROBABILITIES]), tensor.array(outputs[c.DIGIT])
-    kinds = probabilities.dtype == np.float32 and digit.dtype == np.int64
-    if not kinds or probabilities.shape != (count, c.CLASSES) or digit.shape != (count,):
-        got = f"{probabilities.dtype} {list(probabilities.shape)} and {digit.dtype} {list(digit.shape)}"
-        raise BadModelOutput(f"got {got}; wanted float32 [{count}, {c.CLASSES}] and int64 [{count}]")
-    if not np.isfinite(probabilities).all():
-        raise BadModelOutput("got probabilities that are not finite")
-    return Prediction(probabilities, digit, int(response.model_spec.version.value))
-
-
-_BY_CODE: dict[grpc.StatusCode, tuple[type[DigitsError], str]] = {
-    grpc.StatusCode.UNAVAILABLE: (ModelUnavailable, "no model server answers"),
-    grpc.StatusCode.CANCELLED: (ServingError, "the call was cancelled"),
-    grpc.StatusCode.UNIMPLEMENTED: (ServingError, "what answers is no model server"),
-    grpc.StatusCode.NOT_FOUND: (ModelNotFound, ""),
-    grpc.StatusCode.DEADLINE_EXCEEDED: (DeadlineExceeded, "the model server did not answer in time"),
-    grpc.StatusCode.RESOURCE_EXHAUSTED: (Overloaded, "the model server is full"),
-    grpc.StatusCode.FAILED_PRECONDITION: (ContractMismatch, ""),
-    grpc.StatusCode.INVALID_ARGUMENT: (ContractMismatch, ""),
-}
-"""The error, and what to say of it outside; where nothing stands there, the server's own words, which are about the request."""
-
-
-def translated(exc: grpc.RpcError, target: str) -> DigitsError:
-    """One of this project's errors for one of gRPC's."""
-    code, details = exc.code(), exc.details() or ""
-    kind, outside = _BY_CODE.get(code, (ServingError, f"the model server answered {code.name}"))
-    if code is grpc.StatusCode.INVALID_ARGUMENT and "version label" in details:
-        kind = ModelNotFound
-    if code is grpc.StatusCode.UNAVAILABLE and "queue" in details:
-        kind, outside = _BY_CODE[grpc.StatusCode.RESOURCE_EXHAUSTED]  # the batching queue is full
-    return kind(f"{target}: {code.name}: {details}", outside or f"the model server answered {code.name}: {details}")

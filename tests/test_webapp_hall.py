@@ -19,7 +19,7 @@ import pytest
 from flask import Flask
 from PIL import Image
 
-from digits.client import Prediction
+from digits.replies import Prediction
 from digits.settings import WebSettings
 from tests.gateway import ONE, encoded
 from webapp import create_app, http, inputs

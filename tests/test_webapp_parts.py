@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from digits import errors
-from digits.client import PredictClient, Prediction, VersionState
+from digits.client import PredictClient
+from digits.replies import Prediction, VersionState
 from digits.settings import WebSettings
 from webapp.circuit import OPENS_AT, Circuit
 from webapp.coalesce import Asked, Coalescer

@@ -14,7 +14,8 @@ import pytest
 
 from digits import contract as c
 from digits import errors, wire
-from digits.client import AVAILABLE, PredictClient, Prediction, VersionState
+from digits.client import PredictClient
+from digits.replies import AVAILABLE, Prediction, VersionState
 from digits.settings import WebSettings
 from webapp.backend import Backend
 from webapp.watch import Watch

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from digits import contract as c
-from digits.client import PredictClient, Prediction
+from digits.client import PredictClient
 from digits.errors import ContractMismatch, DeadlineExceeded, ModelNotFound, ModelUnavailable, Overloaded
+from digits.replies import Prediction
 from digits.settings import WebSettings
 from webapp.circuit import Circuit
 from webapp.coalesce import NO_TRACE, Asked, Coalescer, Key, joined

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from digits import contract as c
-from digits.client import BATCH, Prediction
+from digits.client import BATCH
 from digits.errors import Overloaded
+from digits.replies import Prediction
 from webapp.tracing import Headers
 
 NO_TRACE = Headers()

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from digits import contract as c
-from digits.client import Prediction
 from digits.errors import BadTensor, BlankCanvas, DeadlineExceeded, DigitsError, InputError
 from digits.images import MIN_CONTRAST, decode, ink_of
 from digits.preprocess import normalise
+from digits.replies import Prediction
 from digits.settings import WebSettings
 from webapp import answers, inputs, problems, tracing
 from webapp.backend import Backend
