@@ -21,7 +21,7 @@ def test_a_variable_sets_its_field() -> None:
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
-        ("eighty", "DIGITS_WEB_PORT: got 'eighty'; wanted a whole number of port"),
+        ("eighty", r"DIGITS_WEB_PORT: got 'eighty'; wanted a whole number \(port\)"),
         ("70000", "DIGITS_WEB_PORT: got 70000; wanted 1 to 65535 port"),
         ("", "DIGITS_WEB_PORT: got ''"),
     ],
@@ -47,6 +47,24 @@ def test_only_finite_numbers_within_their_bounds_pass(name: str, value: str, com
         read(WebSettings, {f"DIGITS_{name}": value})
     assert str(told.value).startswith(f"DIGITS_{name}: got {value}; wanted ")
     assert str(told.value).endswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("MODEL_TARGET", ("host:8500", "[::1]:8500", "unix:/run/model", "dns:///host:1"), ("", "host", "a host:1")),
+        ("CORS_ORIGINS", ("", "*", "https://a.example, http://b:81/", "null"), ("a.example", "https://a.example,b")),
+        ("MODEL_NAME", ("digits", "my model"), ("",)),
+        ("WEB_HOST", ("::", "0.0.0.0"), ("",)),
+    ],
+)
+def test_texts_have_their_form(name: str, good: tuple[str, ...], bad: tuple[str, ...]) -> None:
+    for text in good:
+        assert getattr(read(WebSettings, {f"DIGITS_{name}": text}), name.lower()) == text
+    for text in bad:
+        with pytest.raises(BadSetting) as told:
+            read(WebSettings, {f"DIGITS_{name}": text})
+        assert str(told.value).startswith(f"DIGITS_{name}: got {text!r}; wanted ")
 
 
 @dataclass(frozen=True)
