@@ -40,6 +40,8 @@ class Servers(PredictClient):
 
     @property
     def _next(self) -> dict[int | str, int | None]:
+        if not self.each:
+            raise errors.ModelUnavailable("nobody there")
         return self._random.choice(self.each)
 
     def _found(self, version: int | None, label: str | None) -> int:
@@ -225,6 +227,21 @@ def test_a_server_that_is_full_is_there(gateway: Callable[..., Backend]) -> None
         backend.watch.look()
         assert (backend.state.trouble, backend.state.labels, backend.state.versions) == ("", seen.labels, seen.versions)
     assert not backend.circuit.open
+
+
+def test_a_version_that_is_slow_after_the_server_was_away_is_still_asked(gateway: Callable[..., Backend]) -> None:
+    servers = Servers({1: None})
+    backend = gateway(servers)
+    servers.each = []  # nobody there
+    backend.watch.look()
+    assert backend.state.trouble
+    servers.each = [{1: None}]
+    servers.wrong = {1: errors.DeadlineExceeded("slow")}
+    backend.watch.look()
+    assert list(backend.state.versions) == [1]
+    servers.wrong = {1: errors.ContractMismatch("another one came back under that number")}
+    backend.watch.look()
+    assert list(backend.state.refused) == [1]
 
 
 def test_what_is_sure_is_judged_by_the_card_of_a_version_that_has_just_left(gateway: Callable[..., Backend]) -> None:

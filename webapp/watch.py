@@ -121,7 +121,6 @@ class Watch:
                 return
         try:
             self.state = self._look()
-            self._anew = False
             self._circuit.succeeded()
         except Overloaded as exc:  # it is there: what is known of it stays
             self._circuit.failed(exc)
@@ -142,7 +141,7 @@ class Watch:
         seen = self._client.versions(PATIENCE_S)
         versions: dict[int, Version] = {}
         refused: dict[int, str] = {}
-        missed = False
+        missed = unsettled = False
         for number in (one.version for one in seen if one.available):
             known = None if self._anew else self.state.versions.get(number)
             try:
@@ -152,9 +151,13 @@ class Watch:
             except (ModelUnavailable, Overloaded):
                 raise
             except DigitsError as exc:
+                if number in self.state.versions and not isinstance(exc, ContractMismatch):  # it was well, and may be again
+                    versions[number], unsettled = self.state.versions[number], True
+                    continue
                 refused[number] = exc.outside
                 if number not in self.state.refused:
                     log.error("version %d is refused: %s", number, exc)
+        self._anew = unsettled
         if missed and not versions:  # what is left where nobody looked just now goes on
             versions = dict(self.state.versions)
         for number in versions:
