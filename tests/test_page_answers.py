@@ -80,7 +80,7 @@ def test_lost_connection_in_the_middle_of_a_stroke_loses_nothing(page: Any) -> N
         page.mouse.move(x, y)
     page.mouse.up()
     page.wait_for_selector("#answer[data-mood=away]", timeout=PATIENCE_MS)
-    assert "Your drawing is safe" in page.locator("#answer").inner_text()
+    assert "Keep this page open" in page.locator("#answer").inner_text()
     assert page.locator("#offline").is_visible()
     page.context.set_offline(False)
     assert answer(page) == "4"

@@ -159,6 +159,25 @@ def test_keyboard_alone_draws_a_digit_asks_and_clears(page: Any) -> None:
     page.wait_for_selector("#digit:empty", state="attached")
 
 
+def test_keys_work_after_a_click_on_a_tool_as_well(page: Any) -> None:
+    draw(page, 1)
+    assert answer(page) == "1"
+    eraser = page.locator("#eraser")
+    eraser.click()
+    page.keyboard.press("Control+e")
+    assert eraser.get_attribute("aria-pressed") == "true"
+    page.keyboard.press("e")
+    assert eraser.get_attribute("aria-pressed") == "false"
+    page.get_by_label("Broad").check(force=True)
+    page.keyboard.press("1")
+    assert page.get_by_label("Fine").is_checked()
+    page.keyboard.press("Delete")
+    page.wait_for_selector("#digit:empty", state="attached", timeout=PATIENCE_MS)
+    page.locator("#undo").click()
+    page.keyboard.press("Backspace")
+    page.wait_for_selector("#hint:not(.gone)", timeout=PATIENCE_MS)
+
+
 def test_the_hint_makes_room_for_the_first_stroke(page: Any) -> None:
     path = place(page, DIGITS[1][0])
     page.mouse.move(*path[0])

@@ -177,6 +177,34 @@ def test_page_can_be_installed_and_opens_without_a_network(chromium: Any, site: 
     page.context.close()
 
 
+@pytest.mark.parametrize("size_px", [20, 24, 32])
+@pytest.mark.parametrize("width", [320, 360])
+def test_large_type_has_room_on_a_small_screen(chromium: Any, site: str, path: str, width: int, size_px: int) -> None:
+    page = opened(chromium, site, viewport={"width": width, "height": 740})
+    page.context.new_cdp_session(page).send("Page.setFontSizes", {"fontSizes": {"standard": size_px}})
+    page.goto(site + path)
+    assert page.evaluate("getComputedStyle(document.documentElement).fontSize") == f"{size_px}px"
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.context.close()
+
+
+def test_people_who_mistype_an_address_get_a_page_and_programs_a_problem(site: str) -> None:
+    browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    for path, accept, kind in (
+        ("/abuot", browser, "text/html"),
+        ("/abuot", "*/*", "application/problem+json"),
+        ("/abuot", "application/json, text/html", "application/problem+json"),
+        ("/api/nothing", browser, "application/problem+json"),
+    ):
+        with pytest.raises(urllib.error.HTTPError, match="404") as refused:
+            urllib.request.urlopen(urllib.request.Request(site + path, headers={"Accept": accept}))
+        assert refused.value.headers.get_content_type() == kind
+        assert ('href="/"' in refused.value.read().decode()) is (kind == "text/html")
+    for path in ("/about", "/docs"):
+        with urllib.request.urlopen(f"{site}{path}/") as response:
+            assert response.url == site + path
+
+
 def test_about_page_shows_the_cards_own_figures(site: str) -> None:
     with urllib.request.urlopen(f"{site}/api/model") as response:
         card = json.load(response)["card"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, current_app, render_template, request
+from flask import Blueprint, Response, current_app, redirect, render_template, request
+from werkzeug.exceptions import NotFound
+from werkzeug.wrappers import Response as AnyResponse
 
 from digits.errors import DigitsError
 from digits.settings import WebSettings
-from webapp import architecture, assets, charts, markdown
+from webapp import architecture, assets, charts, markdown, problems
 from webapp.backend import Backend
 from webapp.examples import examples
 from webapp.protoset import protoset
@@ -72,6 +74,25 @@ def favicon() -> Response:
 def manifest() -> Response:
     """What makes the page installable."""
     return Response(render_template("manifest.webmanifest"), mimetype="application/manifest+json")
+
+
+@blueprint.get("/about/")
+@blueprint.get("/docs/")
+def without_slash() -> AnyResponse:
+    """A page's address as people may type it."""
+    return redirect(request.path.rstrip("/"), 308)
+
+
+@blueprint.app_errorhandler(404)
+def nowhere(_: NotFound) -> Response:
+    """A page for people who mistyped an address; for programs a problem, like every error."""
+    told = problems.respond(problems.NOT_FOUND, f"got {request.method} {request.path[:100]}")
+    if request.method in ("GET", "HEAD") and not request.path.startswith("/api/"):
+        told.vary.add("Accept")
+        if request.accept_mimetypes.best_match((problems.MIMETYPE, "application/json", "text/html")) == "text/html":
+            told.set_data(render_template("nowhere.html"))
+            told.mimetype = "text/html"
+    return told
 
 
 @blueprint.app_context_processor

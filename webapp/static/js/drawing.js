@@ -3,18 +3,16 @@ import { packed, WIDTHS } from "./strokes.js";
 
 /**
  * @typedef {import("./strokes.js").Item} Item
- * @typedef {{kind: "sheet", id: number, items: Item[]}} Sheet  a fresh sheet, empty or with something on it
+ * @typedef {{kind: "sheet", items: Item[]}} Sheet  a fresh sheet, empty or with something on it
  * @typedef {Sheet | Item} Step
  */
 
 export const MOST_STEPS = 200;
 
-let ids = 0;
-
 /** Changes are told by a "change" event; a new tool, or a brush put down, by "tool". */
 export class Drawing extends EventTarget {
   /** @type {Step[]}  the first is always a sheet */
-  #steps = [{ kind: "sheet", id: ++ids, items: [] }];
+  #steps = [{ kind: "sheet", items: [] }];
   /** @type {Step[]} */
   #undone = [];
   /** Grows with every change: an answer to an earlier revision is stale. */
@@ -24,18 +22,9 @@ export class Drawing extends EventTarget {
   width = WIDTHS[1];
   erasing = false;
 
-  get #sheetAt() {
-    return this.#steps.findLastIndex((step) => step.kind === "sheet");
-  }
-
-  /** The sheet's own id stays the same while strokes are added, and comes back with undo. */
-  get sheet() {
-    return /** @type {Sheet} */ (this.#steps[this.#sheetAt]).id;
-  }
-
-  /** @returns {Item[]}  what is to be seen, first drawn first */
+  /** @returns {Item[]}  what is to be seen, first drawn first; an item stays the same object when it is undone and comes back */
   get items() {
-    const at = this.#sheetAt;
+    const at = this.#steps.findLastIndex((step) => step.kind === "sheet");
     const sheet = /** @type {Sheet} */ (this.#steps[at]);
     return [...sheet.items, .../** @type {Item[]} */ (this.#steps.slice(at + 1))];
   }
@@ -82,10 +71,17 @@ export class Drawing extends EventTarget {
   /**
    * Put a new sheet on the desk; undo brings the old one back.
    * @param {Item[]} items
-   * @param {number} [id]  of a sheet that has been here before
    */
-  lay(items, id = ++ids) {
-    this.#do({ kind: "sheet", id, items });
+  lay(items) {
+    this.#do({ kind: "sheet", items });
+  }
+
+  /** The eraser has taken the last of the ink: the sheet is as good as new; undo brings back what the last stroke took. */
+  renew() {
+    const step = this.#steps[this.#steps.length - 1];
+    if (this.live || step.kind !== "stroke" || !step.erases) return;
+    this.#steps[this.#steps.length - 1] = { kind: "sheet", items: [] };
+    this.#changed();
   }
 
   undo() {

@@ -51,7 +51,7 @@ export function drawByKeyboard(board, cursor, tell, predict) {
     board.show();
   }
 
-  /** @type {Record<string, () => void>} */
+  /** @type {Record<string, () => void>}  on the sheet */
   const keys = {
     " ": () => {
       if (down) lift();
@@ -67,6 +67,10 @@ export function drawByKeyboard(board, cursor, tell, predict) {
       if (down) tell("Brush up.");
       lift();
     },
+  };
+
+  /** @type {Record<string, () => void>}  on the tools as well: after a click on one of them the focus is there */
+  const tools = {
     Delete: () => {
       const erased = drawing.erasing;
       lift();
@@ -89,18 +93,20 @@ export function drawByKeyboard(board, cursor, tell, predict) {
     tell(["Fine.", "Medium.", "Broad."][which]);
   }
 
-  keys.Backspace = keys.Delete;
+  tools.Backspace = tools.Delete;
 
-  canvas.addEventListener("keydown", (event) => {
+  canvas.closest("section")?.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key in ARROWS) {
+    const sheet = event.target === canvas;
+    const act = tools[letter(event)] ?? (sheet ? keys[letter(event)] : undefined);
+    if (sheet && event.key in ARROWS) {
       held.add(event.key);
       move(event.shiftKey ? FINE : STEP);
-    } else if (letter(event) in keys) {
-      if (!event.repeat) keys[letter(event)]();
+    } else if (act) {
+      if (!event.repeat) act();
     } else return;
     event.preventDefault();
-    show();
+    if (sheet) show();
   });
   canvas.addEventListener("keyup", (event) => held.delete(event.key));
 

@@ -27,7 +27,10 @@ const asker = new Asker(drawing, {
     last.add(shown.answer);
     showCode(shown);
   },
-  refused: (sentence) => view.refuse(sentence),
+  refused(sentence, blank) {
+    view.refuse(sentence);
+    if (blank) drawing.renew();
+  },
   away: () => view.away(),
   busy: (on) => view.busy(on),
 });

@@ -6,7 +6,7 @@ export const WIDTHS = [12, 20, 28];
 
 /**
  * @typedef {[x: number, y: number, pressure: number]} Point  pressure 0.5 is an ordinary hand
- * @typedef {{kind: "stroke", erases: boolean, width: number, points: Point[] | Float32Array}} Stroke  packed once it is drawn
+ * @typedef {{kind: "stroke", erases: boolean, example?: boolean, width: number, points: Point[] | Float32Array}} Stroke  packed once it is drawn
  * @typedef {{kind: "picture", bitmap: ImageBitmap, file: Blob | null, paper: string, ink: string}} Picture
  * @typedef {Stroke | Picture} Item
  */

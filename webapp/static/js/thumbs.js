@@ -1,10 +1,15 @@
 // Small pictures of drawings: the examples to try, and the last answers, to be brought back.
+import { paintSheet, PLAIN } from "./render.js";
 import { lines, SHEET } from "./strokes.js";
 
 const MOST = 8;
+const PHOTOGRAPH_PX = 96;
 const SVG = "http://www.w3.org/2000/svg";
 
-/** @typedef {{sheet: number, items: import("./strokes.js").Item[], button: HTMLButtonElement}} Entry */
+/**
+ * @typedef {import("./strokes.js").Item} Item
+ * @typedef {{items: Item[], button: HTMLButtonElement}} Entry
+ */
 
 export class LastAnswers {
   #list = /** @type {HTMLElement} */ (document.querySelector("#last"));
@@ -17,20 +22,24 @@ export class LastAnswers {
   }
 
   /**
-   * Remember an answer.  While a sheet is being drawn on, its entry is kept up to date rather than doubled.
+   * Remember an answer.  An entry grows with its drawing, known by the first stroke; what undo and eraser take stays in it.
    * @param {import("./api.js").Answer} answer
    */
   add(answer) {
-    const { sheet, items } = this.drawing;
-    let entry = this.#entries.find((one) => one.sheet === sheet);
+    const { items } = this.drawing;
+    if (items.every((item) => item.kind === "stroke" && item.example)) return; // it is at hand anyway
+    let entry = this.#entries.find((one) => one.items[0] === items[0]);
+    const last = items[items.length - 1];
+    if (entry && (begins(entry.items, items) || (last.kind === "stroke" && last.erases))) return;
     if (!entry) {
       const button = document.createElement("button");
       button.type = "button";
       button.className = "thumb";
-      entry = { sheet, items, button };
+      entry = { items, button };
       const kept = entry;
       button.addEventListener("click", () => {
-        if (this.drawing.sheet !== kept.sheet) this.drawing.lay(kept.items, kept.sheet);
+        const shown = this.drawing.items;
+        if (shown.length !== kept.items.length || !begins(shown, kept.items)) this.drawing.lay(kept.items);
       });
       this.#entries.unshift(entry);
       const slot = document.createElement("li");
@@ -51,25 +60,35 @@ export class LastAnswers {
 }
 
 /**
- * A drawing as SVG: it takes the theme's colours by itself.
- * @param {import("./strokes.js").Item[]} items
+ * Whether a drawing begins with all of another.
+ * @param {Item[]} whole
+ * @param {Item[]} part
+ */
+function begins(whole, part) {
+  return part.every((item, at) => item === whole[at]);
+}
+
+/**
+ * A drawing as SVG.  Strokes alone take the theme's colours by themselves; a picture keeps its own paper and ink.
+ * @param {Item[]} items
  */
 function miniature(items) {
   const svg = make("svg", { viewBox: `0 0 ${SHEET} ${SHEET}`, "aria-hidden": "true" });
-  for (const item of items) {
-    if (item.kind === "picture") svg.append(photograph(item));
-    else for (const { d, width } of lines(item)) svg.append(make("path", { d, "stroke-width": String(width), class: item.erases ? "erased" : "" }));
+  if (items.some((item) => item.kind === "picture")) svg.append(photograph(items));
+  else for (const item of items) {
+    if (item.kind !== "stroke") continue;
+    for (const { d, width } of lines(item)) svg.append(make("path", { d, "stroke-width": String(width), class: item.erases ? "erased" : "" }));
   }
   return svg;
 }
 
-/** @param {import("./strokes.js").Picture} picture */
-function photograph({ bitmap }) {
+/** @param {Item[]} items */
+function photograph(items) {
   const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = 96;
-  const scale = 96 / Math.max(bitmap.width, bitmap.height);
-  const [width, height] = [bitmap.width * scale, bitmap.height * scale];
-  canvas.getContext("2d")?.drawImage(bitmap, (96 - width) / 2, (96 - height) / 2, width, height);
+  canvas.width = canvas.height = PHOTOGRAPH_PX;
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  context.scale(PHOTOGRAPH_PX / SHEET, PHOTOGRAPH_PX / SHEET);
+  paintSheet(context, items, PLAIN);
   return make("image", { href: canvas.toDataURL("image/webp", 0.8), width: String(SHEET), height: String(SHEET) });
 }
 
@@ -93,6 +112,7 @@ export function examples(drawing) {
       const strokes = [...button.querySelectorAll("polyline")].map((line) => ({
         kind: /** @type {const} */ ("stroke"),
         erases: false,
+        example: true,
         width: Number(line.getAttribute("stroke-width")),
         points: [...line.points].map(({ x, y }) => /** @type {[number, number, number]} */ ([x, y, 0.5])),
       }));

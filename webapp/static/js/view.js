@@ -50,7 +50,7 @@ export class View {
   /** The last answer stays in view; it is only the words that change. */
   away() {
     const sentence = navigator.onLine ? "The reader is away for a moment." : "You are offline.";
-    this.#say("away", "", sentence, "Your drawing is safe. The answer comes by itself.", "");
+    this.#say("away", "", sentence, "Keep this page open: the answer comes by itself.", "");
   }
 
   /** An answer is on its way: where none is shown and it takes a while, say so. */
