@@ -24,9 +24,11 @@ from serving.metrics import Metrics
 from serving.servable import Done, Result
 from serving.status import Code, Status, invalid
 from serving.tensors import Tensor
-from serving.turns import beside
+from serving.turns import Asker, beside, elsewhere, is_guest
 
 log = logging.getLogger(__name__)
+
+GONE = Status(Code.CANCELLED, "the client has gone")  # which nobody reads
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Task:
     rows: int
     deadline: float | None
     done: Done
+    asker: Asker | None = None
 
 
 @dataclass
@@ -55,12 +58,12 @@ class BatchPool:
         self._free = slots
         self._lock = threading.Lock()
         self._ready: deque[BatchQueue] = deque()  # queues with a batch that may run, each once: fair in turns
-        self._timers: list[tuple[float, int, BatchQueue]] = []
+        self._timers: list[tuple[float, int, BatchQueue]] = []  # a heap by due time, each queue once
         self._ticket = itertools.count()
         self._timer_wake = threading.Condition(self._lock)
         self._timekeeper: threading.Thread | None = None
 
-    def push(self, queue: BatchQueue, feeds: Mapping[str, Tensor], parts: list[Task]) -> None:
+    def push(self, queue: BatchQueue, parts: list[Task]) -> None:
         """Enqueue a request's parts, then run batches on this thread while a slot is free.
 
         Raises Status if the queue is full.
@@ -82,6 +85,9 @@ class BatchPool:
             queue.waiting = True
             self._ready.append(queue)
             return
+        if queue.timed:  # for an older batch, so early enough: it is looked at again then
+            return
+        queue.timed = True
         heapq.heappush(self._timers, (due, next(self._ticket), queue))
         if self._timekeeper is None:
             self._timekeeper = threading.Thread(target=self._keep_time, name="batch timer", daemon=True)
@@ -89,7 +95,7 @@ class BatchPool:
         self._timer_wake.notify()
 
     def _drain(self) -> None:
-        """Run batches until none is ready; the caller has taken a slot."""
+        """Run batches until none is ready, a guest one of them and another thread the rest; the caller has taken a slot."""
         while True:
             with self._lock:
                 if not self._ready:
@@ -103,19 +109,22 @@ class BatchPool:
                 queue.execute(batch)
             except Exception:  # the slot must come back whatever happens
                 log.exception("the answers of a batch could not be delivered")
+            if self._ready and is_guest() and elsewhere(self._drain):
+                return
 
     def _keep_time(self) -> None:
         while True:
             with self._lock:
-                while not self._timers or self._timers[0][0] > time.monotonic() or not self._free:
-                    wait = self._timers[0][0] - time.monotonic() if self._timers else None
-                    self._timer_wake.wait(0.0005 if wait is not None and wait <= 0 else wait)
+                while not self._timers or self._timers[0][0] > time.monotonic():
+                    self._timer_wake.wait(self._timers[0][0] - time.monotonic() if self._timers else None)
                 _, _, queue = heapq.heappop(self._timers)
+                queue.timed = False
                 self._note(queue)
-                if not self._ready:
+                if not self._ready or not self._free:  # whoever has a slot runs what is ready before giving it back
                     continue
                 self._free -= 1
-            threading.Thread(target=self._drain, name="batch", daemon=True).start()
+            if not elsewhere(self._drain):
+                self._drain()
 
 
 class BatchQueue:
@@ -126,6 +135,7 @@ class BatchQueue:
         self._model, self._options, self._metrics = model, options, metrics
         self.batches: deque[_Batch] = deque()
         self.waiting = False  # in the pool's line already
+        self.timed = False  # in its timers already
 
     def due(self) -> float:
         """When the oldest batch may run at the latest."""
@@ -170,6 +180,16 @@ class BatchQueue:
 
     def execute(self, batch: _Batch) -> None:
         """Run a closed batch and hand each task its rows; a failure is everybody's."""
+        here: list[Task] = []
+        gone: list[Task] = []
+        for task in batch.tasks:
+            (gone if task.asker is not None and task.asker.gone else here).append(task)
+        if gone:
+            _tell(gone, GONE)
+            batch.tasks = here
+            batch.rows = sum(task.rows for task in batch.tasks)
+            if not batch.tasks:
+                return
         now = time.monotonic()
         live = [task for task in batch.tasks if task.deadline is None or task.deadline > now]
         if not live:

@@ -14,7 +14,7 @@ from serving import messages
 from serving.configuration import Configuration
 from serving.core import Core, unforeseen
 from serving.grpc_calls import Call, Handler
-from serving.map_entries import take_in
+from serving.map_entries import as_in_order, take_in
 from serving.model_info import ModelInfo
 from serving.status import Code, Status
 from serving.turns import pass_on
@@ -51,8 +51,9 @@ def read_predict(data: bytes) -> Any:
     written anew: checked, and in one order.
     """
     request = messages.PredictRequest.FromString(data)
-    if take_in(request, "inputs", messages.InputEntry):
-        data = request.SerializeToString()
+    other = as_in_order(request, data)
+    if other is not None:
+        return other
     for tensor in request.inputs.values():
         if _is_doubtful(tensor):
             return messages.PredictRequest.FromString(wire.PredictRequest.FromString(data).SerializeToString())

@@ -26,7 +26,7 @@ import grpc
 from grpc._cython import cygrpc
 
 from serving.status import Code, Status
-from serving.turns import Turns, pass_on
+from serving.turns import Turns, pass_on, serves
 
 # What is started from here gets none of it: a client without the engine is slow to find a server that comes back.
 if os.environ["GRPC_EXPERIMENTS"] == "-event_engine_listener":
@@ -60,13 +60,14 @@ def credentials(key: str, certificate: str, clients_ca: str, ask_clients: bool) 
 
 
 class Call:
-    """One RPC waiting for its answer."""
+    """One RPC waiting for its answer (turns.Asker)."""
 
-    __slots__ = ("_core", "_server", "deadline")
+    __slots__ = ("_core", "_server", "deadline", "gone")
 
     def __init__(self, core: Any, server: GrpcServer, deadline: float | None) -> None:
         self._core, self._server = core, server
         self.deadline = deadline  # on time.monotonic's clock
+        self.gone = False
 
     def reply(self, data: bytes) -> None:
         """Answer with a serialized message."""
@@ -104,7 +105,7 @@ class GrpcServer:
     """Serves unary calls.
 
     handlers: by full method path.  max_calls: calls in work at once; one more is refused with
-    RESOURCE_EXHAUSTED.  options: grpc channel arguments.
+    RESOURCE_EXHAUSTED, when its message has come and not before.  options: grpc channel arguments.
     """
 
     def __init__(self, handlers: Mapping[str, Handler], max_calls: int, options: Sequence[tuple[str, Any]] = ()) -> None:
@@ -116,8 +117,9 @@ class GrpcServer:
         self._core = cygrpc.Server((*limits, *options), False)
         self._core.register_completion_queue(self._queue)
         self._lock = threading.Lock()
-        self._turns = Turns(self._step, lambda: self._calls > 1, SPARE_THREADS)
+        self._turns = Turns(self._step, lambda: self._calls + self._awaited > 1, SPARE_THREADS)
         self._calls = self._unsent = 0
+        self._awaited = 0  # calls whose message has not come; only who waits for events changes it, so it needs no lock
         self._draining = self._stopping = False
         self._stopped = threading.Event()
 
@@ -170,6 +172,8 @@ class GrpcServer:
                 self._accept(event)
         elif tag is _SHUTDOWN:
             self._stopped.set()
+        elif type(tag) is Call:
+            tag.gone = event.batch_operations[0].cancelled()
         elif tag is not None:
             self._handle(event, tag)
 
@@ -181,31 +185,43 @@ class GrpcServer:
         handler = self._handlers.get(details.method)
         left_s = details.deadline - time.time()
         call = Call(event.call, self, time.monotonic() + left_s if left_s < FOREVER_S else None)
+        if handler is None:
+            self._refuse(call, Status(Code.UNIMPLEMENTED, ""))
+        elif self._draining:
+            self._refuse(call, Status(Code.UNAVAILABLE, "the server is stopping"))
+        elif self._unsent > MAX_UNSENT:
+            self._refuse(call, Status(Code.RESOURCE_EXHAUSTED, "too many answers wait for clients that do not read them"))
+        else:
+            self._awaited += 1
+            event.call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), (handler, call))
+            event.call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), call)
+
+    def _refuse(self, call: Call, status: Status) -> None:
+        """Refuse a call that does not count yet: its end is counted, so its beginning must be."""
         with self._lock:
             self._calls += 1
-            crowded, unread = self._calls > self._max_calls, self._unsent > MAX_UNSENT
-        if handler is None:
-            call.refuse(Status(Code.UNIMPLEMENTED, ""))
-        elif self._draining:
-            call.refuse(Status(Code.UNAVAILABLE, "the server is stopping"))
-        elif unread:
-            call.refuse(Status(Code.RESOURCE_EXHAUSTED, "too many answers wait for clients that do not read them"))
-        elif crowded:
-            call.refuse(Status(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted"))
-        else:
-            event.call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), (handler, call))
+        call.refuse(status)
 
     def _handle(self, event: Any, tag: tuple[Handler, Call]) -> None:
         """Work on a request whose message has come."""
         handler, call = tag
+        self._awaited -= 1
         data = event.batch_operations[0].message() if event.success else None
         if data is None:  # cancelled before the message was there
-            self.finished()
+            return
+        with self._lock:
+            self._calls += 1
+            crowded = self._calls > self._max_calls
+        if crowded:
+            call.refuse(Status(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted"))
             return
         if len(data) >= LONG_TO_READ:
             pass_on()
+        serves(call)
         try:
             handler(call, data)
         except Exception:
             log.exception("a handler failed")
             call.refuse(Status(Code.INTERNAL, ""))
+        finally:
+            serves(None)

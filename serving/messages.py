@@ -12,6 +12,7 @@ wire.add(resources.files(__name__.rpartition(".")[0]).joinpath("serving.binpb").
 FastTensor = message("digits.fast.Tensor")
 SavedGraph = message("digits.fast.SavedGraph")
 OpList = message("digits.fast.OpList")
+InputEntries = message("digits.fast.InputEntries")
 InputEntry = message("digits.fast.InputEntry")
 FeatureEntry = message("digits.fast.FeatureEntry")
 LabelEntry = message("digits.fast.LabelEntry")

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -24,12 +25,10 @@ from serving.rest_api import METHODS, METRICS_PATH, RestApi
 log = logging.getLogger(__name__)
 
 MAX_BODY = 256 * 2**20
-"""Larger bodies are refused unread; upstream has no limit but memory."""
+"""Larger bodies are refused, unread where Content-Length says it; upstream has no limit but memory."""
 EVERYWHERE = "0.0.0.0"
-MAX_HEADS = 2**20
+MAX_HEAD_BYTES = 2**20
 """Bytes of a request's line and headers; upstream has no limit but memory here either."""
-MAX_HEAD = 4096
-_UPGRADE = re.compile(rb"\r\nUpgrade:", re.I)
 REASONS = {429: "Client Error", 499: "Client Closed Request", 504: "Gateway Time-out"}
 
 
@@ -41,6 +40,7 @@ class _Protocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are
     """
 
     url: bytes
+    parser: Any
     _first_bytes = b""
     _in_head, _head_bytes = True, 0
 
@@ -48,20 +48,49 @@ class _Protocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are
         self._first_bytes = data[:64]
         if self._in_head:
             self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEADS and not self.transport.is_closing():
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self.send_400_response("the head of the request is too long")
                 return
-        if b"pgrade:" in data[:MAX_HEAD]:  # the parser drops the body of a request that offers another protocol (curl --http2)
-            head, end, body = data.partition(b"\r\n\r\n")
-            data = _UPGRADE.sub(b"\r\nIgnored:", head) + end + body
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = self._parse(rest)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("no HTTP")
+
+    def _parse(self, data: memoryview) -> memoryview:
+        """Feed the parser; returns what it has left over.
+
+        It stops after the head of a request that offers another protocol (curl --http2) and would take the body for that
+        protocol's: such a head is parsed once more, without the offer.
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stop:
+            if not self._is_offer():  # CONNECT: what follows is no HTTP
+                return data[:0]
+            lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+            lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+            self.parser = httptools.HttpRequestParser(self)  # the old one may have come to a `Connection: close`
+            self.parser.feed_data(b"\r\n".join(lines) + b"\r\n\r\n")
+            return data[stop.args[0] :]
+        return data[:0]
+
+    def _is_offer(self) -> bool:
+        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
 
     def on_headers_complete(self) -> None:
+        if self._is_offer():
+            return
         self._in_head, self._head_bytes = False, 0
         self.url = b"/" + self.url.hex().encode()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        if self._is_offer():
+            return
         self._in_head = True
         super().on_message_complete()
 
@@ -93,7 +122,6 @@ class RestServer:
             date_header=False, timeout_keep_alive=75,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
-        self._server.install_signal_handlers = lambda: None
         self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
 
     def start(self) -> None:
@@ -115,7 +143,7 @@ class RestServer:
         # of repeated headers the first counts
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         try:
-            body = await _body(receive)
+            body = None if int(headers.get("content-length", 0)) > MAX_BODY else await _body(receive)
         except ConnectionError:  # the client went away in the middle: nobody asked anything
             return
         if body is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -10,50 +11,105 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from serving.batching import BatchPool, BatchQueue, Task
+from serving.batching import GONE, BatchPool, BatchQueue, Task
 from serving.batching_options import BatchingOptions
 from serving.engine import LoadedModel
 from serving.metrics import Metrics
 from serving.servable import Done, Result
 from serving.status import Code, Status, invalid
 from serving.tensors import HANDLES, Tensor
-from serving.turns import beside
+from serving.turns import beside, elsewhere, is_guest, whose
 
 log = logging.getLogger(__name__)
+
+
+HELD_S = 1.0
+"""When no run has begun or ended for so long, those under way may be waiting for one that is in line."""
+MAX_RUNS = 256
+LOOK_S = 0.1  # how late one may learn that its deadline passed in line
+Work = Callable[[], None]
 
 
 class Slots:
     """Bounds how many runs the engine works on at once; what waits in line holds no thread.
 
     More runs than cores only take each other's time: a request that waits its turn is answered sooner on average than one of
-    sixteen that are run together.
+    sixteen that are run together.  But runs may wait for each other (a queue in the graph), and then as many as there are slots
+    must not stop everything: while nothing moves one more is let in every HELD_S, up to `most`.
     """
 
-    def __init__(self, slots: int) -> None:
-        self._free = slots
-        self._line: deque[Callable[[], None]] = deque()
+    def __init__(self, slots: int, most: int = MAX_RUNS) -> None:
+        self._slots, self._most = slots, most
+        self._running, self._allowed = 0, slots
+        self._moved = 0.0  # when a run last began or ended, on time.monotonic's clock
+        self._line: deque[tuple[Work, float | None]] = deque()
+        self._watched = False
         self._lock = threading.Lock()
 
-    def run(self, work: Callable[[], None]) -> None:
-        """Do the work if a slot is free, and then whatever has queued up; else leave it to one who has a slot."""
-        with self._lock:
-            if not self._free:
-                self._line.append(work)
-                return
-            self._free -= 1
-        beside(lambda: self._go_on(work))
+    def run(self, work: Work, deadline: float | None = None) -> None:
+        """Do the work if a slot is free, and then whatever has queued up; else leave it to one who has a slot.
 
-    def _go_on(self, work: Callable[[], None]) -> None:
-        while True:
-            try:
-                work()
-            except Exception:  # the slot must come back whatever happens
-                log.exception("an answer could not be delivered")
-            with self._lock:
-                if not self._line:
-                    self._free += 1
+        deadline: on time.monotonic's clock.  Once it has passed the work is done without a slot, and must see that for itself.
+        """
+        with self._lock:
+            free = self._running < self._allowed
+            if free:
+                self._running += 1
+                self._moved = time.monotonic()
+            else:
+                self._line.append((work, deadline))
+                if self._watched:
                     return
-                work = self._line.popleft()
+                self._watched = True
+        if free:
+            beside(lambda: self._go_on(work))
+        elif not elsewhere(self._watch):
+            self._watched = False
+
+    def _go_on(self, work: Work) -> None:
+        began = time.monotonic()
+        while True:
+            _do(work)
+            now = time.monotonic()
+            with self._lock:
+                self._moved = now
+                if now - began > HELD_S:  # long runs do end
+                    self._allowed = self._slots
+                if not self._line or self._running > self._allowed:
+                    self._running -= 1
+                    return
+                work, _ = self._line.popleft()
+            began = now
+            if is_guest() and elsewhere(functools.partial(self._go_on, work)):
+                return
+
+    def _watch(self) -> None:
+        """Look after those in line until there are none."""
+        while True:
+            time.sleep(LOOK_S)
+            now, more = time.monotonic(), None
+            with self._lock:
+                late = [work for work, deadline in self._line if deadline is not None and deadline <= now]
+                if late:
+                    self._line = deque(one for one in self._line if one[1] is None or one[1] > now)
+                waiting = self._watched = bool(self._line)
+                if waiting and now - self._moved > HELD_S and self._running < self._most:
+                    more, _ = self._line.popleft()
+                    self._running += 1
+                    self._allowed, self._moved = max(self._allowed, self._running), now
+            for work in late:
+                _do(work)
+            if more is not None and not elsewhere(functools.partial(self._go_on, more)):
+                self._go_on(more)
+            if not waiting:
+                return
+
+
+def _do(work: Work) -> None:
+    try:
+        work()
+    except Exception:  # a slot must come back whatever happens
+        log.exception("an answer could not be delivered")
 
 
 class DirectRunner:
@@ -66,7 +122,10 @@ class DirectRunner:
 
     def run(self, feeds: Mapping[str, Tensor], fetches: Sequence[str], deadline: float | None, done: Done) -> None:
         """Run as soon as a slot is free, on this thread or on another."""
-        self._slots.run(lambda: done(self._result(feeds, fetches, deadline)))
+        asker = whose()
+        self._slots.run(
+            lambda: done(GONE if asker is not None and asker.gone else self._result(feeds, fetches, deadline)), deadline
+        )
 
     def _result(self, feeds: Mapping[str, Tensor], fetches: Sequence[str], deadline: float | None) -> Result:
         timeout = None
@@ -125,19 +184,19 @@ class BatchingRunner:
             def done(result: Result) -> None:
                 inner(result if isinstance(result, Status) else [result[at] for at in place])
 
-        self._pool.push(queue, feeds, self._parts(feeds, rows, deadline, done))
+        self._pool.push(queue, self._parts(feeds, rows, deadline, done))
 
     def _parts(self, feeds: Mapping[str, Tensor], rows: int, deadline: float | None, done: Done) -> list[Task]:
         """One task, or with splitting several whose answers are joined again."""
-        size = self._options.execution_size
+        size, asker = self._options.execution_size, whose()
         if not self._options.split_large_batches or rows <= size:
-            return [Task(feeds, rows, deadline, done)]
+            return [Task(feeds, rows, deadline, done, asker)]
         starts = range(0, rows, size)
         join = _Join(len(starts), done)
         return [
             Task(
                 {name: Tensor(t.dtype, t.array[at : at + size]) for name, t in feeds.items()},
-                min(size, rows - at), deadline, join.part(index),
+                min(size, rows - at), deadline, join.part(index), asker,
             )
             for index, at in enumerate(starts)
         ]  # fmt: skip

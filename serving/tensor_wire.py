@@ -15,10 +15,13 @@ from digits import wire
 from serving import messages
 from serving.status import Code, Status
 from serving.tensors import BOOL, FLOAT, KINDS, NO_HANDLE, RESOURCE, STRING, VARIANT, Array, Kind, Tensor, handle
+from serving.turns import pass_on
 
 MAX_DIMENSIONS = 254
 MAX_EXPANDED_BYTES = 2**31 - 1
 """A shape may claim more elements than values were sent (the last is repeated), but not without end."""
+LONG_TO_EXPAND = 2**16
+"""Elements beyond the values sent that may keep a thread busy: the message that claims them may be ever so short."""
 _PACKED: dict[str, np.dtype[Any]] = {"float_val": np.dtype("<f4"), "double_val": np.dtype("<f8")}
 
 
@@ -105,7 +108,7 @@ def _exact(fast: Any) -> Any:
 def _handles(fast: Any, count: int) -> str:
     """What error texts say of a resource; of a variant nothing, which must be an empty one to be read at all."""
     if fast.tensor_content and count:
-        if fast.tensor_content != bytes(count):  # as many lengths of 0
+        if len(fast.tensor_content) != count or any(fast.tensor_content):  # as many lengths of 0
             raise Unreadable
         return NO_HANDLE
     exact = _exact(fast)
@@ -121,9 +124,13 @@ def _from_values(kind: Kind, fast: Any, count: int) -> Array:
     values = list(getattr(proto, kind.field))[: count * _parts(kind)]
     if count * max(kind.storage.itemsize, 8) > MAX_EXPANDED_BYTES and len(values) < count:
         raise Unreadable
+    if count - len(values) > LONG_TO_EXPAND:
+        pass_on()
     if kind.number == STRING:
         out = np.empty(count, object)
-        out[:] = values[-1] if values else b""
+        last = values[-1] if values else b""
+        for at in range(0, count, LONG_TO_EXPAND):  # numpy lets nobody else run while it copies objects
+            out[at : at + LONG_TO_EXPAND] = last
         out[: len(values)] = values
         return out
     if kind.storage.kind == "c":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import math
 import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,16 @@ from serving.engine import EngineOptions, LoadedModel
 from serving.flags import CPUS
 from serving.pace import Pace
 from serving.status import Code, Status, invalid
-from serving.tensorflow_graph import LOOPS, changing, depends_on, functions_with, operations
-from serving.tensorflow_twins import Twins, is_small
+from serving.tensorflow_bytes import view
+from serving.tensorflow_graph import CONTROL, LOOPS, SETTING_UP, Point, Search, changing, operations
+from serving.tensorflow_meta import INIT_SIGNATURE, Meta
+from serving.tensorflow_twins import Stamp, Twins, stamp_if_small
 from serving.tensors import HANDLES, KINDS, STRING, Tensor
+
+log = logging.getLogger(__name__)
 
 REFERENCE_VARIABLES = (b"VariableV2", b"Variable")
 VARIABLE_OPERATIONS = (b"VarHandleOp", *REFERENCE_VARIABLES)
-MetaGraphDef = wire.message("tensorflow.MetaGraphDef")
 
 MAX_OUTPUT = 2**31
 """Protocol buffers end there."""
@@ -78,14 +83,30 @@ class TensorFlowEngine:
 
         A small one that keeps nothing between runs is loaded twice, if nobody said how many threads an operation has.
         """
+        path = Path(os.path.realpath(path))  # a link may soon lead elsewhere
+        before = stamp_if_small(path)
         model = self._load(path, tags, self._config)
         try:
-            if self._narrow is None or not is_small(path) or model.changes_state():
+            if self._narrow is None or before is None or model.changes_state or model.starts_differently():
                 return model
-            return Twins(model, self._load(path, tags, self._narrow))
+            narrow = self._second(path, tags, self._narrow, before)
         except BaseException:
             model.close()
             raise
+        return Twins(model, narrow) if narrow else model
+
+    def _second(self, path: Path, tags: Sequence[str], config: bytes, before: Stamp) -> TensorFlowModel | None:
+        """Another session of the same files; None, for one is enough, if it cannot be had."""
+        try:
+            model = self._load(path, tags, config)
+        except Status as status:
+            log.warning("%s gets one session instead of two, for it could not be loaded again: %s", path, status)
+            return None
+        if stamp_if_small(path) == before:
+            return model
+        model.close()
+        log.warning("%s gets one session instead of two, for its files changed meanwhile", path)
+        return None
 
     def _load(self, path: Path, tags: Sequence[str], config: bytes) -> TensorFlowModel:
         lib = self._lib
@@ -100,9 +121,9 @@ class TensorFlowEngine:
                 options, None, os.fsencode(path), wanted, len(tags), graph, meta, status
             )  # fmt: skip
             lib.check(status)
-            described = ctypes.string_at(meta.contents.data, meta.contents.length)
+            described = Meta.read(view(meta))
             check_variables(lib, graph, described, path)
-            return TensorFlowModel(lib, session, graph, dict(MetaGraphDef.FromString(described).signature_def))
+            return TensorFlowModel(lib, session, graph, described)
         except BaseException:
             if session is not None:
                 lib.TF_DeleteSession(session, status)
@@ -114,14 +135,14 @@ class TensorFlowEngine:
             lib.TF_DeleteStatus(status)
 
 
-def check_variables(lib: c.Library, graph: int, described: bytes, path: Path) -> None:
+def check_variables(lib: c.Library, graph: int, described: Meta, path: Path) -> None:
     """Refuse a graph whose checkpoint is missing.  Raises Status NOT_FOUND.
 
     TensorFlow's loader takes a SavedModel without a variables folder for one that needs none, so that a version whose weights
     were not copied would push out the one that serves, and then fail every request.
     """
     index = path / "variables" / "variables.index"
-    if index.exists() or not messages.SavedGraph.FromString(described).saver_def.restore_op_name:
+    if index.exists() or not described.is_restored:
         return
     for _, kind in operations(lib, graph):
         if kind in VARIABLE_OPERATIONS:
@@ -131,31 +152,39 @@ def check_variables(lib: c.Library, graph: int, described: bytes, path: Path) ->
 class TensorFlowModel:
     """One session.  TF_SessionRun may be called from any number of threads."""
 
-    def __init__(self, lib: c.Library, session: int, graph: int, signatures: Mapping[str, Any]) -> None:
-        self.signatures = signatures
+    def __init__(self, lib: c.Library, session: int, graph: int, described: Meta) -> None:
+        self.signatures, self._init_operations = described.signatures, described.init_operations
         self._lib, self._session, self._graph = lib, session, graph
         self._outputs: dict[str, c.Output] = {}
         self._plans: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[Any, Any, dict[int, Pace] | None]] = {}
-        self._looping = (*LOOPS, *functions_with(lib, graph, LOOPS))
+        self._functions = described.functions
+        self._loops = Search(lib, self._functions, LOOPS)
 
+    @cached_property
     def changes_state(self) -> bool:
         """Whether a run of any signature may leave something behind, or draws lots."""
         if any(kind in REFERENCE_VARIABLES for _, kind in operations(self._lib, self._graph)):
             return True  # TensorFlow does not call the operations stateful that change these
-        words = changing(self._lib)
-        words = (*words, *functions_with(self._lib, self._graph, words))
-        for signature in self.signatures.values():
-            ends = [self._operations(infos) for infos in (signature.outputs, signature.inputs)]
-            if depends_on(self._lib, words, *ends):
-                return True
-        return False
+        fetched: dict[frozenset[Point], set[Point]] = {}  # by what is fed: many signatures may have a trunk in common
+        for name, signature in self.signatures.items():
+            if name != INIT_SIGNATURE:
+                fetched.setdefault(frozenset(self._points(signature.inputs)), set()).update(self._points(signature.outputs))
+        search = Search(self._lib, self._functions, changing(self._lib))
+        return any(search.finds(outputs, inputs) for inputs, outputs in fetched.items())
 
-    def _operations(self, infos: Mapping[str, Any]) -> list[int]:
-        """Those behind a signature's tensors, without any that the graph lacks."""
+    def starts_differently(self) -> bool:
+        """Whether what runs once after the loading may leave one session with other values than the next."""
+        named = [self._lib.TF_GraphOperationByName(self._graph, name.encode()) for name in self._init_operations]
+        search = Search(self._lib, self._functions, changing(self._lib, SETTING_UP))
+        return search.finds([(operation, CONTROL) for operation in named if operation], ())
+
+    def _points(self, infos: Mapping[str, Any]) -> list[Point]:
+        """A signature's tensors, without any that the graph lacks."""
         found = []
         for info in infos.values():
             with suppress(Status, ValueError):
-                found.append(self._output(info.name).operation)
+                output = self._output(info.name)
+                found.append((output.operation, output.index))
         return found
 
     def _output(self, name: str) -> c.Output:
@@ -185,7 +214,7 @@ class TensorFlowModel:
         plan = self._plans.get((feeds, fetches))
         if plan is None:
             fed, fetched = [self._output(n) for n in feeds], [self._output(n) for n in fetches]
-            endless = depends_on(self._lib, self._looping, [one.operation for one in fetched], [one.operation for one in fed])
+            endless = self._loops.finds(*([(one.operation, one.index) for one in outputs] for outputs in (fetched, fed)))
             plan = (c.array_of(c.Output, fed), c.array_of(c.Output, fetched), None if endless else {})
             self._plans[feeds, fetches] = plan
         return plan
@@ -239,6 +268,8 @@ class TensorFlowModel:
 
     def _to_c(self, tensor: Tensor, strings: list[tuple[int, int]]) -> int:
         lib, array = self._lib, tensor.array
+        if tensor.dtype == STRING and array.size and self.changes_state:
+            return self._lasting_strings(tensor)
         rank = len(tensor.dims)
         shape = (ctypes.c_int64 * rank)(*tensor.dims)
         if tensor.dtype == STRING:
@@ -258,6 +289,26 @@ class TensorFlowModel:
         if array.nbytes:
             ctypes.memmove(lib.TF_TensorData(handle), array.ctypes.data, array.nbytes)
         return int(handle)
+
+    def _lasting_strings(self, tensor: Tensor) -> int:
+        """Strings that TensorFlow frees itself, whenever the last that kept them lets go; slower than one that we free."""
+        lib, status = self._lib, self._lib.TF_NewStatus()
+        proto = wire.TensorProto(dtype=STRING, string_val=tensor.array.ravel().tolist())
+        for size in tensor.dims:
+            proto.tensor_shape.dim.add().size = size
+        encoded = proto.SerializeToString()
+        handle = lib.TF_AllocateTensor(STRING, (ctypes.c_int64 * 1)(0), 1, 0)
+        buffer = lib.TF_NewBufferFromString(encoded, len(encoded))
+        try:
+            lib.TF_TensorFromProto(buffer, handle, status)
+            lib.check(status)
+            return int(handle)
+        except BaseException:
+            lib.TF_DeleteTensor(handle)
+            raise
+        finally:
+            lib.TF_DeleteBuffer(buffer)
+            lib.TF_DeleteStatus(status)
 
     def _from_c(self, handle: int) -> Tensor:
         lib = self._lib

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +45,14 @@ def runner(model: Model, **options: Any) -> BatchingRunner:
     return BatchingRunner(model, BatchingOptions(**options), BatchPool(1), Slots(1), Metrics())
 
 
+def wait_until(true: Callable[[], bool]) -> None:
+    """What a guest has not run itself, another thread does."""
+    until = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
 def feed(*rows: float) -> dict[str, Tensor]:
     return {"x": Tensor(FLOAT, np.array(rows, np.float32).reshape(len(rows), 1))}
 
@@ -53,10 +62,12 @@ def test_a_split_request_whose_parts_differ_in_shape_is_answered() -> None:
     model = Model(lambda x: np.zeros((len(x), int(x.max()))))
     made = runner(model, max_batch_size=8, split_large_batches=True, max_execution_batch_size=2)
     made.run(feed(1, 1, 3, 3), ["y"], None, results.append)
+    wait_until(lambda: len(results) == 1)
     (result,) = results
     assert isinstance(result, Status)
     assert (result.code, model.sizes) == (Code.INTERNAL, [2, 2])
     made.run(feed(2, 2, 2, 2), ["y"], None, results.append)
+    wait_until(lambda: len(results) == 2)
     assert isinstance(results[1], list)
     assert results[1][0].array.shape == (4, 2)
 
@@ -98,7 +109,7 @@ def test_a_request_of_no_rows_is_answered_alone_and_in_company(others: int) -> N
         made.run(feed(*range(others)), ["y"], None, lambda result: answers.update({1: result}))
     made.run(feed(), ["y"], None, lambda result: answers.update({0: result}))
     go_on.set()
-    first.join()
+    wait_until(lambda: 0 in answers)
     assert model.sizes == [4, 4 if others else 0]
     assert {key: result[0].array.ravel().tolist() for key, result in answers.items() if isinstance(result, list)} == {
         9: [10.0], **({1: [1.0, 2.0]} if others else {}), 0: [],
@@ -125,10 +136,70 @@ def test_who_cannot_take_an_answer_keeps_it_from_nobody_else() -> None:
     for done in (fail, answers.append):
         made.run(feed(2), ["y"], None, done)
     go_on.set()
-    first.join()
-    assert len(answers) == 1
+    wait_until(lambda: len(answers) == 1)
     made.run(feed(3), ["y"], None, answers.append)
-    assert len(answers) == 2, "the slot came back"
+    wait_until(lambda: len(answers) == 2)  # the slot came back
+
+
+def test_a_full_house_sets_the_clock_once_a_queue_and_wakes_nobody_until_a_slot_is_free() -> None:
+    """What falls due meanwhile runs as soon as the slot comes back, all of it together."""
+    answers: list[Result] = []
+    entered, go_on, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def work(x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        if not entered.is_set():
+            entered.set()
+            assert go_on.wait(10)
+        return x
+
+    def done(result: Result) -> None:
+        answers.append(result)
+        if len(answers) == 101:
+            answered.set()
+
+    model, pool = Model(work), BatchPool(1)
+    options = BatchingOptions(max_batch_size=200, batch_timeout_s=0.05, max_enqueued_batches=10)
+    made = BatchingRunner(model, options, pool, Slots(1), Metrics())
+    wakes, wait = [0.0], pool._timer_wake.wait
+
+    def counting(timeout: float | None = None) -> bool:
+        woken = wait(timeout)
+        wakes.append(time.monotonic())
+        return woken
+
+    pool._timer_wake.wait = counting  # type: ignore[method-assign]
+    made.run(feed(1), ["y"], None, done)
+    assert entered.wait(10)
+    for _ in range(100):
+        made.run(feed(2), ["y"], None, done)
+    assert len(pool._timers) <= 1
+    time.sleep(0.3)
+    assert len(wakes) < 10
+    assert not answers
+    go_on.set()
+    assert answered.wait(10)
+    assert model.sizes == [1, 100]
+    assert not pool._timers
+
+
+def test_a_batch_waits_for_its_timeout_and_one_that_is_full_does_not() -> None:
+    times: list[float] = []
+    answered = threading.Semaphore(0)
+
+    def done(result: Result) -> None:
+        times.append(time.monotonic())
+        answered.release()
+
+    model = Model(lambda x: x)
+    made = runner(model, max_batch_size=2, batch_timeout_s=0.4)
+    for rows, least, most in ((1, 0.4, 5.0), (2, 0.0, 0.3), (1, 0.4, 5.0)):  # the second leaves its clock to the third
+        began = time.monotonic()
+        for _ in range(rows):
+            made.run(feed(1), ["y"], None, done)
+        for _ in range(rows):
+            assert answered.acquire(timeout=10)
+        assert least <= times[-1] - began < most
+    assert model.sizes == [1, 2, 1]
 
 
 def test_warming_up_does_not_wait_for_other_peoples_requests(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,3 +225,18 @@ def test_a_hiccup_makes_no_run_long_for_good(clock: Clock) -> None:
     assert wide.runs == 1
     both.run(feed(1), ["y"], None)
     assert (wide.runs, narrow.runs) == (1, 3)
+
+
+def test_a_run_that_only_all_cores_end_in_time_has_them_from_the_second_try_on(clock: Clock) -> None:
+    def late(*_: object) -> list[Tensor]:
+        clock.now += 0.5
+        raise Status(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+
+    wide, narrow = Timed(clock), Timed(clock)
+    wide.seconds, narrow.run = 0.2, late  # type: ignore[method-assign,assign]
+    both = Twins(wide, narrow)
+    with pytest.raises(Status):
+        both.run(feed(1), ["y"], 0.5)
+    for _ in range(3):
+        assert both.run(feed(1), ["y"], 0.5) == []
+    assert wide.runs == 3

@@ -21,6 +21,8 @@ import grpc
 import pytest
 
 from digits import wire
+from serving.http_replies import page
+from serving.rest_server import MAX_BODY
 from tests.conftest import ROOT, Server, StartServer, free_port
 from tests.test_serving_swap import PREDICT
 
@@ -74,6 +76,18 @@ def send(port: int, *pieces: bytes, wait_s: float = 0.2) -> bytes:
         return got
 
 
+def answer(port: int, *pieces: bytes) -> tuple[int, bytes]:
+    """Status and body of the reply to a request that arrives in pieces."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(0.02)
+        with http.client.HTTPResponse(connection) as response:
+            response.begin()
+            return response.status, response.read()
+
+
 @pytest.mark.parametrize("which", ["grpc_port", "rest_port"])
 def test_random_bytes_are_no_harm(server: Server, which: str) -> None:
     noise = random.Random(4)
@@ -108,6 +122,14 @@ def test_a_declared_gibibyte_costs_nothing_until_it_comes(server: Server) -> Non
     assert resident_mib(server) < before + MORE_MIB
     for connection in held:
         connection.close()
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_unread(server: Server) -> None:
+    path = b"POST /v1/models/half_plus_two:predict HTTP/1.1\r\nHost: a\r\n"
+    for more in (b"", b"Expect: 100-continue\r\n"):
+        head = path + more + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1)
+        assert answer(server.rest_port, head) == (413, page(413).body)
+    assert not send(server.rest_port, path + b"Content-Length: %d\r\n\r\n" % MAX_BODY), "as large as may be: it is awaited"
 
 
 def test_a_tensor_that_claims_more_than_it_brings_costs_nothing(server: Server) -> None:
@@ -148,6 +170,34 @@ def test_endless_headers_are_cut_off(server: Server) -> None:
     send(server.rest_port, b"GET /v1/models/a HTTP/1.1\r\n", *[b"X-Long: " + b"a" * 60_000 + b"\r\n"] * 200)
     answers(server)
     assert resident_mib(server) < before + MORE_MIB
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@pytest.mark.parametrize("connection", ["Upgrade", "close, Upgrade"])
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_an_offer_of_another_protocol_is_passed_over_wherever_it_stands(
+    server: Server, framing: str, connection: str, version: str
+) -> None:
+    """Behind a long cookie, in small letters, cut in two by the network."""
+    body = b'{"instances": [2.0]}'
+    length = f"Content-Length: {len(body)}"
+    if framing == "chunks":
+        length, body = "Transfer-Encoding: chunked", b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    head = "\r\n".join((
+        f"POST /v1/models/half_plus_two:predict HTTP/{version}", "Host: a", f"Cookie: a={'b' * 5000}",
+        f"Connection: {connection}", "upgrade: h2c", length, "", "",
+    )).encode()  # fmt: skip
+    at = head.index(b"upgrade") + 3
+    for pieces in ((head + body,), (head[:at], head[at:], body)):
+        status, got = answer(server.rest_port, *pieces)
+        assert (status, json.loads(got)) == (200, {"predictions": [3.0]})
+
+
+def test_offers_in_a_row_are_answered_in_a_row(server: Server) -> None:
+    body = b'{"instances": [2.0]}'
+    head = b"POST /v1/models/half_plus_two:predict HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+    one = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    assert send(server.rest_port, one * 3, wait_s=1).count(b"HTTP/1.1 200 ") == 3
 
 
 # -- random requests: an answer, never a bug ----------------------------------------------------------------------------------

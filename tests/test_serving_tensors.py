@@ -82,11 +82,22 @@ def test_an_image_without_detections_still_has_its_row() -> None:
     assert predictions({"boxes": none_found}, rows=False) == b'{\n    "outputs": [\n        []\n    ]\n}'
 
 
-@pytest.mark.parametrize("body", [b"[" * 2000, b'{"instances": [' + b"[1]," * 2000 + b"[1]]}"])
-def test_more_lists_than_memory_is_for_are_refused(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+@pytest.mark.parametrize("body", [
+    b"[" * 2000,
+    b'{"instances": [' + b"[1]," * 2000 + b"[1]]}",
+    b'{"instances": [' + b'{"x": 1},' * 2000 + b'{"x": 1}]}',
+    b'{"instances": [' + b'{"x": [1]},' * 600 + b'{"x": [1]}]}',
+])  # fmt: skip
+def test_more_lists_and_objects_than_memory_is_for_are_refused(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
     monkeypatch.setattr(json_reader, "MAX_CONTAINERS", 1000)
     with pytest.raises(json_reader.BadJson, match="More than 1000 lists and objects"):
         json_reader.read(body)
+
+
+def test_brackets_in_a_string_are_no_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_reader, "MAX_CONTAINERS", 1000)
+    key = "[{" * 1000
+    assert json_reader.read(f'{{"{key}": [1]}}'.encode()) == {key: [1]}
 
 
 def test_classify_needs_scores_or_classes_and_minds_no_other_output() -> None:

@@ -72,6 +72,30 @@ def test_an_input_that_is_malformed_is_no_message(target: Any, value: bytes) -> 
     assert (caught.value.code().name, caught.value.details()) == ("INTERNAL", "")
 
 
+def tensor(value: float) -> bytes:
+    return bytes(tf.make_tensor_proto([value], tf.float32).SerializeToString())
+
+
+PLAIN, ODD = (field(1, b"x") + field(2, tensor(value)) + more for value, more in ((2.0, b""), (3.0, UNKNOWN["bytes"])))
+
+
+@pytest.mark.parametrize(("entries", "read"), [((ODD, PLAIN), 2.0), ((PLAIN, ODD), 3.0), ((PLAIN, ODD, PLAIN), 2.0)])
+def test_of_inputs_of_one_name_the_last_counts(target: Any, entries: tuple[bytes, ...], read: float) -> None:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "types", "id_float"
+    data = request.SerializeToString() + b"".join(field(2, entry) for entry in entries)
+    answered = asked(target, "Predict", data, predict_pb2.PredictResponse.FromString)
+    assert tf.make_ndarray(answered.outputs["y"]).tolist() == [read]
+
+
+@pytest.mark.parametrize("broken", [b"\x2a\x03abc", b"\x12\x02\x08", b"\x42\x05a"], ids=["floats", "shape", "string"])
+def test_an_input_that_is_malformed_is_no_message_though_another_takes_its_place(target: Any, broken: bytes) -> None:
+    data = predict(field(1, b"x") + field(2, broken)) + field(2, field(1, b"x") + field(2, X))
+    with pytest.raises(grpc.RpcError) as caught:
+        asked(target, "Predict", data, predict_pb2.PredictResponse.FromString)
+    assert (caught.value.code().name, caught.value.details()) == ("INTERNAL", "")
+
+
 FEATURE = field(1, b"x") + field(2, field(2, field(1, np.float32(2).tobytes()))) + UNKNOWN["bytes"]
 EXAMPLE = field(1, field(1, FEATURE))
 KINDS = {
