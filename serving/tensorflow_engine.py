@@ -14,9 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from digits import wire
 from serving import messages, text_config
 from serving import tensorflow_c as c
 from serving.engine import EngineOptions, LoadedModel
@@ -26,16 +23,15 @@ from serving.status import Code, Status, invalid
 from serving.tensorflow_bytes import view
 from serving.tensorflow_graph import CONTROL, LOOPS, SETTING_UP, Point, Search, changing, operations
 from serving.tensorflow_meta import INIT_SIGNATURE, Meta
+from serving.tensorflow_tensors import from_c, to_c
 from serving.tensorflow_twins import Stamp, Twins, stamp_if_small
-from serving.tensors import HANDLES, KINDS, STRING, Tensor
+from serving.tensors import STRING, Tensor
 
 log = logging.getLogger(__name__)
 
 REFERENCE_VARIABLES = (b"VariableV2", b"Variable")
 VARIABLE_OPERATIONS = (b"VarHandleOp", *REFERENCE_VARIABLES)
 
-MAX_OUTPUT = 2**31
-"""Protocol buffers end there."""
 IN_THE_CALLERS_THREAD = b"\x18" + b"\xff" * 9 + b"\x01"
 """A serialized tensorflow.RunOptions with inter_op_thread_pool = -1 (field 3)."""
 
@@ -243,7 +239,7 @@ class TensorFlowModel:
         strings: list[tuple[int, int]] = []
         try:
             for at, tensor in enumerate(feeds.values()):
-                fed[at] = self._to_c(tensor, strings)
+                fed[at] = to_c(lib, tensor, strings, lasting=tensor.dtype == STRING and self.changes_state)
             began = time.perf_counter()
             lib.TF_SessionRun(
                 self._session, options, inputs, fed, len(feeds), outputs, fetched, len(fetches), None, 0, None, status
@@ -251,7 +247,7 @@ class TensorFlowModel:
             if pace is not None:
                 pace.took(time.perf_counter() - began)
             lib.check(status)
-            return [self._from_c(handle) for handle in fetched if handle]
+            return [from_c(lib, handle) for handle in fetched if handle]
         finally:
             for handle in fetched:
                 if handle:
@@ -265,69 +261,6 @@ class TensorFlowModel:
             if options is not None:
                 lib.TF_DeleteBuffer(options)
             lib.TF_DeleteStatus(status)
-
-    def _to_c(self, tensor: Tensor, strings: list[tuple[int, int]]) -> int:
-        lib, array = self._lib, tensor.array
-        if tensor.dtype == STRING and array.size and self.changes_state:
-            return self._lasting_strings(tensor)
-        rank = len(tensor.dims)
-        shape = (ctypes.c_int64 * rank)(*tensor.dims)
-        if tensor.dtype == STRING:
-            handle = lib.TF_AllocateTensor(STRING, shape, rank, array.size * c.STRING_BYTES)
-            first = lib.TF_TensorData(handle)
-            for at, value in enumerate(array.ravel().tolist()):
-                lib.TF_StringInit(first + at * c.STRING_BYTES)
-                lib.TF_StringCopy(first + at * c.STRING_BYTES, value, len(value))
-            strings.append((first, array.size))
-            return int(handle)
-        if tensor.dtype in HANDLES:
-            if math.prod(tensor.dims):
-                raise Status(Code.UNIMPLEMENTED, f"a tensor of dtype {tensor.dtype} cannot be fed")
-            return int(lib.TF_AllocateTensor(tensor.dtype, shape, rank, 0))
-        array = np.asarray(array, order="C")
-        handle = lib.TF_AllocateTensor(tensor.dtype, shape, rank, array.nbytes)
-        if array.nbytes:
-            ctypes.memmove(lib.TF_TensorData(handle), array.ctypes.data, array.nbytes)
-        return int(handle)
-
-    def _lasting_strings(self, tensor: Tensor) -> int:
-        """Strings that TensorFlow frees itself, whenever the last that kept them lets go; slower than one that we free."""
-        lib, status = self._lib, self._lib.TF_NewStatus()
-        proto = wire.TensorProto(dtype=STRING, string_val=tensor.array.ravel().tolist())
-        for size in tensor.dims:
-            proto.tensor_shape.dim.add().size = size
-        encoded = proto.SerializeToString()
-        handle = lib.TF_AllocateTensor(STRING, (ctypes.c_int64 * 1)(0), 1, 0)
-        buffer = lib.TF_NewBufferFromString(encoded, len(encoded))
-        try:
-            lib.TF_TensorFromProto(buffer, handle, status)
-            lib.check(status)
-            return int(handle)
-        except BaseException:
-            lib.TF_DeleteTensor(handle)
-            raise
-        finally:
-            lib.TF_DeleteBuffer(buffer)
-            lib.TF_DeleteStatus(status)
-
-    def _from_c(self, handle: int) -> Tensor:
-        lib = self._lib
-        dtype = lib.TF_TensorType(handle)
-        shape = tuple(lib.TF_Dim(handle, axis) for axis in range(lib.TF_NumDims(handle)))
-        kind = KINDS.get(dtype)
-        if kind is None:
-            raise Status(Code.UNIMPLEMENTED, f"a tensor of dtype {dtype} cannot leave the model")
-        data, size = lib.TF_TensorData(handle), lib.TF_TensorByteSize(handle)
-        if size >= MAX_OUTPUT:
-            raise Status(Code.RESOURCE_EXHAUSTED, f"an output of {size:,} bytes cannot be sent; at most {MAX_OUTPUT - 1:,} can")
-        if dtype == STRING:
-            count = math.prod(shape)
-            array = np.empty(count, object)
-            for at in range(count):
-                where = data + at * c.STRING_BYTES
-                array[at] = ctypes.string_at(lib.TF_StringGetDataPointer(where), lib.TF_StringGetSize(where))
-            return Tensor.of(dtype, array, shape)
-        return Tensor.of(dtype, np.frombuffer(ctypes.string_at(data, size) if size else b"", kind.storage), shape)
 
     def close(self) -> None:
         """Close the session and free the graph."""

@@ -16,7 +16,9 @@ import pytest
 
 from serving import tensorflow_engine
 from serving.engine import EngineOptions, LoadedModel
+from serving.tensorflow_c import library
 from serving.tensorflow_engine import TensorFlowEngine, TensorFlowModel
+from serving.tensorflow_tensors import from_c, to_c
 from serving.tensorflow_twins import Twins
 from serving.tensors import FLOAT, STRING, Tensor
 from tests.conftest import ROOT
@@ -87,13 +89,12 @@ def test_strings_that_a_graph_keeps_are_there_later(models: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (2, 1)])
-def test_strings_of_any_shape_reach_a_graph_that_keeps_state(models: Path, shape: tuple[int, ...]) -> None:
-    model = TensorFlowEngine().load(models / "queue", ["serve"])
-    assert isinstance(model, TensorFlowModel)
+def test_strings_of_any_shape_reach_a_graph_that_keeps_state(shape: tuple[int, ...]) -> None:
+    lib = library()
     freed_here: list[tuple[int, int]] = []
-    handle = model._to_c(Tensor.of(STRING, np.full(shape, LONG, object), shape), freed_here)
-    got = model._from_c(handle)
-    model._lib.TF_DeleteTensor(handle)
+    handle = to_c(lib, Tensor.of(STRING, np.full(shape, LONG, object), shape), freed_here, lasting=True)
+    got = from_c(lib, handle)
+    lib.TF_DeleteTensor(handle)
     assert (got.dims, got.array.ravel().tolist()) == (shape, [LONG] * math.prod(shape))
     assert sum(count for _, count in freed_here) == 0, "TensorFlow frees them"
 
