@@ -106,6 +106,8 @@ class PredictClient:
         answer: Future[Prediction] = Future()
 
         def read(responses: Sequence[Any], error: BaseException | None) -> None:
+            if answer.done():  # told that it could not be asked, it was asked all the same
+                return
             try:
                 if error is not None:
                     raise error

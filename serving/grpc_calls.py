@@ -41,6 +41,7 @@ OUTSTANDING = 64  # calls the library may accept before we look
 SPARE_THREADS = 8
 LONG_TO_READ = 2**16  # bytes of a request that may keep a thread busy before it reaches the engine
 DRAIN_S = 0.2  # calls that come so soon after the end began are told so: after that the library cancels them without a word
+MAX_AWAITED = 4096  # calls whose message has not come: some 15 kB each
 MAX_UNSENT, LARGE = 512 * 2**20, 2**16  # bytes of answers that clients have not taken; those of fewer bytes do not count
 FOREVER_S = 1e9  # a call without a deadline has one in some hundred years
 MAX_DETAILS = 1024  # bytes of error text that upstream lets through ...
@@ -191,6 +192,8 @@ class GrpcServer:
             self._refuse(call, Status(Code.UNAVAILABLE, "the server is stopping"))
         elif self._unsent > MAX_UNSENT:
             self._refuse(call, Status(Code.RESOURCE_EXHAUSTED, "too many answers wait for clients that do not read them"))
+        elif self._awaited >= MAX_AWAITED:
+            self._refuse(call, Status(Code.RESOURCE_EXHAUSTED, "too many calls have not sent their message"))
         else:
             self._awaited += 1
             event.call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), (handler, call))

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 HELD_S = 1.0
 """When no run has begun or ended for so long, those under way may be waiting for one that is in line."""
+IDLE = 0.5  # cores: runs that wait for each other use none, and those that are merely long would only be slowed by one more
 MAX_RUNS = 256
 LOOK_S = 0.1  # how late one may learn that its deadline passed in line
 Work = Callable[[], None]
@@ -35,13 +36,14 @@ class Slots:
 
     More runs than cores only take each other's time: a request that waits its turn is answered sooner on average than one of
     sixteen that are run together.  But runs may wait for each other (a queue in the graph), and then as many as there are slots
-    must not stop everything: while nothing moves one more is let in every HELD_S, up to `most`.
+    must not stop everything: while nothing moves, nor computes, one more is let in every HELD_S, up to `most`.
     """
 
     def __init__(self, slots: int, most: int = MAX_RUNS) -> None:
         self._slots, self._most = slots, most
         self._running, self._allowed = 0, slots
-        self._moved = 0.0  # when a run last began or ended, on time.monotonic's clock
+        self._moved = 0.0  # when a run last began or ended, on time.monotonic's clock ...
+        self._burnt = 0.0  # ... and the CPU time of the process then
         self._line: deque[tuple[Work, float | None]] = deque()
         self._watched = False
         self._lock = threading.Lock()
@@ -55,7 +57,7 @@ class Slots:
             free = self._running < self._allowed
             if free:
                 self._running += 1
-                self._moved = time.monotonic()
+                self._moved, self._burnt = time.monotonic(), time.process_time()
             else:
                 self._line.append((work, deadline))
                 if self._watched:
@@ -72,7 +74,7 @@ class Slots:
             _do(work)
             now = time.monotonic()
             with self._lock:
-                self._moved = now
+                self._moved, self._burnt = now, time.process_time()
                 if now - began > HELD_S:  # long runs do end
                     self._allowed = self._slots
                 if not self._line or self._running > self._allowed:
@@ -93,10 +95,12 @@ class Slots:
                 if late:
                     self._line = deque(one for one in self._line if one[1] is None or one[1] > now)
                 waiting = self._watched = bool(self._line)
-                if waiting and now - self._moved > HELD_S and self._running < self._most:
+                idle = now - self._moved > HELD_S and time.process_time() - self._burnt < IDLE * (now - self._moved)
+                if waiting and idle and self._running < self._most:
                     more, _ = self._line.popleft()
                     self._running += 1
-                    self._allowed, self._moved = max(self._allowed, self._running), now
+                    self._allowed = max(self._allowed, self._running)
+                    self._moved, self._burnt = now, time.process_time()
             for work in late:
                 _do(work)
             if more is not None and not elsewhere(functools.partial(self._go_on, more)):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from digits import wire
-from serving import runners, tensor_wire
+from serving import grpc_calls, runners, tensor_wire
 from serving.batching import BatchPool
 from serving.batching_options import BatchingOptions
 from serving.flags import CPUS
@@ -152,6 +152,26 @@ def test_no_more_than_the_most_run_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     go_on.set()
 
 
+def test_long_runs_that_compute_are_not_taken_for_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runners, "HELD_S", 0.1)
+    slots, at_once, most, ended = Slots(1), list[None](), list[int](), threading.Semaphore(0)
+
+    def compute() -> None:
+        at_once.append(None)
+        most.append(len(at_once))
+        until = time.thread_time() + 0.6
+        while time.thread_time() < until:
+            pass
+        at_once.pop()
+        ended.release()
+
+    for _ in range(3):
+        threading.Thread(target=slots.run, args=(compute,)).start()
+    for _ in range(3):
+        assert ended.acquire(timeout=PATIENCE_S)
+    assert most == [1, 1, 1]
+
+
 def test_whoever_is_in_line_past_the_deadline_is_told_while_the_slots_are_held() -> None:
     model, results = Model(), []
     made = DirectRunner(model, Slots(1))
@@ -175,6 +195,34 @@ def test_whoever_is_in_line_past_the_deadline_is_told_while_the_slots_are_held()
 
 
 # -- over sockets -------------------------------------------------------------------------------------------------------------
+
+
+def test_calls_whose_message_does_not_come_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_calls, "MAX_AWAITED", 3)
+    server = GrpcServer({"/s/Echo": lambda call, data: call.reply(data)}, max_calls=2)
+    port = server.add_port("127.0.0.1:0")
+    server.start()
+    never = threading.Event()
+
+    def nothing() -> Any:
+        never.wait(PATIENCE_S)
+        yield from ()
+
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        half_open = [channel.stream_unary("/s/Echo").future(nothing()) for _ in range(4)]
+        until = time.monotonic() + PATIENCE_S
+        while not (told := [one for one in half_open if one.done()]):
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        assert [one.details() for one in told] == ["too many calls have not sent their message"]
+        for one in half_open:
+            one.cancel()
+        never.set()
+        while server._awaited or server._calls:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        assert channel.unary_unary("/s/Echo")(b"x", timeout=PATIENCE_S) == b"x"
+    server.stop(1.0)
 
 
 def test_calls_whose_message_has_not_come_do_not_count() -> None:

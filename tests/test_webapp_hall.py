@@ -26,6 +26,7 @@ from webapp import create_app, http, inputs
 from webapp.coalesce import Coalescer
 from webapp.hall import Hall
 from webapp.http import QUEUED_BYTES, Connection
+from webapp.inputs import SMALL_BYTES
 from webapp.reading import Reader, Reading
 
 BLANK = encoded(Image.new("RGB", (280, 280), "white"))
@@ -228,6 +229,25 @@ def test_a_body_is_kept_until_its_request_is_answered_and_no_longer(monkeypatch:
             assert (await asked((reader, writer), post(TWO, TENSOR)))[0] == 200
 
     monkeypatch.setattr(http, "MAX_BUFFERED", 2 * len(TWO) - 1)
+    monkeypatch.setattr(http, "RESERVED", 0)
+    in_a_lobby(scene)
+
+
+def test_small_bodies_find_room_where_large_ones_fill_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(lobby: Lobby) -> None:
+        lobby.model.at_once = False
+        async with lobby.client() as (_, writer):
+            writer.write(post(TWO, TENSOR))
+            await until(lambda: lobby.model.asked)
+            lobby.model.at_once = True
+            async with lobby.client() as (other, wanting):
+                wanting.write(post(bytes(SMALL_BYTES + 1), TENSOR))
+                assert (await answer_of(other))[0] == 503
+            async with lobby.client() as ends:
+                assert (await asked(ends, post(TWO, TENSOR)))[0] == 200
+            lobby.model.answer()
+
+    monkeypatch.setattr(http, "MAX_BUFFERED", len(TWO))
     in_a_lobby(scene)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -128,6 +129,19 @@ def test_what_may_pass_is_asked_again_within_the_budget(backend: Callable, error
     future = made.ask(np.zeros((1, 28, 28), np.uint8), time.monotonic() + 2, request_id="r1", trace=Headers("00-a-b-01", "s=1"))
     assert future.result(2).version == 1
     assert made._client.metadata == [[("x-request-id", "r1"), ("traceparent", "00-a-b-01"), ("tracestate", "s=1")]] * 2
+
+
+def test_a_retry_without_a_thread_is_an_answer(backend: Callable, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[type-arg]
+    made = backend([errors.Overloaded("full")])
+
+    def no_more(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Timer, "start", no_more)
+        with pytest.raises(errors.Overloaded):
+            made.ask(np.zeros((1, 28, 28), np.uint8), time.monotonic() + 2).result(1)
+    assert made.ask(np.zeros((1, 28, 28), np.uint8), time.monotonic() + 2).result(1).version == 1
 
 
 def test_a_canary_that_is_refused_gets_no_share(backend: Callable) -> None:  # type: ignore[type-arg]

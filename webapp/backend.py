@@ -188,10 +188,13 @@ class _Call:
             return False
         if pause_s >= left:
             return False
-        self._backend.metrics.retried()
         timer = threading.Timer(pause_s, work)
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError:  # no thread can be started
+            return False
+        self._backend.metrics.retried()
         return True
 
     def _look_and_start(self) -> None:

@@ -12,6 +12,7 @@ import httptools
 
 from webapp import problems
 from webapp.incoming import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL, Refused, Request, too_much_head, too_much_waiting
+from webapp.inputs import SMALL_BYTES
 
 if TYPE_CHECKING:
     from webapp.hall import Hall
@@ -23,6 +24,8 @@ QUEUED_BYTES = 1024
 """What a waiting request takes beside its body, about."""
 MAX_BUFFERED = 67_108_864
 """Bytes of bodies that a worker keeps altogether, from their first until their requests are answered."""
+RESERVED = 8_388_608
+"""... and beyond them those of small ones, which wait behind no large picture."""
 IDLE_S = 75.0
 """A connection without a request is closed after this; longer than the usual proxy's 60 s, so that it never loses the race."""
 NOT_HTTP = Refused(problems.BAD_REQUEST, "got bytes that are no HTTP/1.1 request of a known method")
@@ -160,7 +163,7 @@ class Connection(asyncio.Protocol):
         self._hall.buffered += len(body)
         if self._request.length > self._hall.settings.max_body_bytes:
             self._too_large(self._request.length)
-        elif self._hall.buffered > MAX_BUFFERED:
+        elif self._hall.buffered > (MAX_BUFFERED if self._request.length > SMALL_BYTES else MAX_BUFFERED + RESERVED):
             raise too_much_waiting()
 
     def on_message_complete(self) -> None:

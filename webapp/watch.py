@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -142,21 +143,26 @@ class Watch:
         versions: dict[int, Version] = {}
         refused: dict[int, str] = {}
         missed = unsettled = False
+        late: DigitsError | None = None
         for number in (one.version for one in seen if one.available):
             known = None if self._anew else self.state.versions.get(number)
             try:
                 versions[number] = known or self._check(number)
             except ModelNotFound:  # the server that was asked next does not have it yet, or no more
                 missed = True
-            except (ModelUnavailable, Overloaded):
+            except ModelUnavailable:
                 raise
             except DigitsError as exc:
                 if number in self.state.versions and not isinstance(exc, ContractMismatch):  # it was well, and may be again
                     versions[number], unsettled = self.state.versions[number], True
-                    continue
-                refused[number] = exc.outside
-                if number not in self.state.refused:
-                    log.error("version %d is refused: %s", number, exc)
+                elif isinstance(exc, DeadlineExceeded | Overloaded):  # it may only be busy: the next look asks again
+                    late = exc
+                else:
+                    refused[number] = exc.outside
+                    if number not in self.state.refused:
+                        log.error("version %d is refused: %s", number, exc)
+        if late is not None and not versions and not refused:
+            raise late
         self._anew = unsettled
         if missed and not versions:  # what is left where nobody looked just now goes on
             versions = dict(self.state.versions)
@@ -211,7 +217,8 @@ class Watch:
                 raise ValueError(f"a threshold of {version.threshold}")
         except (ValueError, KeyError, TypeError) as exc:
             raise ContractMismatch(f"version {number} has an unreadable card: {exc!r}") from exc
-        self._client.predict(BLANK, PATIENCE_S, version=number)
+        with suppress(Overloaded):  # then it runs
+            self._client.predict(BLANK, PATIENCE_S, version=number)
         return version
 
 
