@@ -42,8 +42,7 @@ class Slots:
     def __init__(self, slots: int, most: int = MAX_RUNS) -> None:
         self._slots, self._most = slots, most
         self._running, self._allowed = 0, slots
-        self._moved = 0.0  # when a run last began or ended, on time.monotonic's clock ...
-        self._burnt = 0.0  # ... and the CPU time of the process then
+        self._moved = 0.0  # when a run last began or ended, on time.monotonic's clock
         self._line: deque[tuple[Work, float | None]] = deque()
         self._watched = False
         self._lock = threading.Lock()
@@ -57,7 +56,7 @@ class Slots:
             free = self._running < self._allowed
             if free:
                 self._running += 1
-                self._moved, self._burnt = time.monotonic(), time.process_time()
+                self._moved = time.monotonic()
             else:
                 self._line.append((work, deadline))
                 if self._watched:
@@ -74,7 +73,7 @@ class Slots:
             _do(work)
             now = time.monotonic()
             with self._lock:
-                self._moved, self._burnt = now, time.process_time()
+                self._moved = now
                 if now - began > HELD_S:  # long runs do end
                     self._allowed = self._slots
                 if not self._line or self._running > self._allowed:
@@ -87,6 +86,7 @@ class Slots:
 
     def _watch(self) -> None:
         """Look after those in line until there are none."""
+        moved = seen = burnt = 0.0
         while True:
             time.sleep(LOOK_S)
             now, more = time.monotonic(), None
@@ -95,12 +95,13 @@ class Slots:
                 if late:
                     self._line = deque(one for one in self._line if one[1] is None or one[1] > now)
                 waiting = self._watched = bool(self._line)
-                idle = now - self._moved > HELD_S and time.process_time() - self._burnt < IDLE * (now - self._moved)
+                if moved != self._moved:
+                    moved, seen, burnt = self._moved, now, time.process_time()
+                idle = now - moved > HELD_S and time.process_time() - burnt < IDLE * (now - seen)
                 if waiting and idle and self._running < self._most:
                     more, _ = self._line.popleft()
                     self._running += 1
-                    self._allowed = max(self._allowed, self._running)
-                    self._moved, self._burnt = now, time.process_time()
+                    self._allowed, self._moved = max(self._allowed, self._running), now
             for work in late:
                 _do(work)
             if more is not None and not elsewhere(functools.partial(self._go_on, more)):
