@@ -17,19 +17,17 @@ import numpy as np
 import pytest
 
 from digits import wire
-from serving import grpc_calls, runners, tensor_wire
+from serving import runners
 from serving.batching import BatchPool
 from serving.batching_options import BatchingOptions
 from serving.flags import CPUS
 from serving.grpc_calls import Call, GrpcServer
-from serving.messages import FastTensor
 from serving.metrics import Metrics
 from serving.runners import BatchingRunner, DirectRunner, Slots
 from serving.servable import Result
 from serving.server import RUNS_PER_CPU
 from serving.status import Code, Status
 from serving.tensors import FLOAT, Tensor
-from serving.turns import pass_on
 from tests.conftest import Server, StartServer
 from tests.test_serving_swap import PREDICT
 
@@ -195,104 +193,6 @@ def test_whoever_is_in_line_past_the_deadline_is_told_while_the_slots_are_held()
 
 
 # -- over sockets -------------------------------------------------------------------------------------------------------------
-
-
-def test_calls_whose_message_does_not_come_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grpc_calls, "MAX_AWAITED", 3)
-    server = GrpcServer({"/s/Echo": lambda call, data: call.reply(data)}, max_calls=2)
-    port = server.add_port("127.0.0.1:0")
-    server.start()
-    never = threading.Event()
-
-    def nothing() -> Any:
-        never.wait(PATIENCE_S)
-        yield from ()
-
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        half_open = [channel.stream_unary("/s/Echo").future(nothing()) for _ in range(4)]
-        until = time.monotonic() + PATIENCE_S
-        while not (told := [one for one in half_open if one.done()]):
-            assert time.monotonic() < until
-            time.sleep(0.005)
-        assert [one.details() for one in told] == ["too many calls have not sent their message"]
-        for one in half_open:
-            one.cancel()
-        never.set()
-        while server._awaited or server._calls:
-            assert time.monotonic() < until
-            time.sleep(0.005)
-        assert channel.unary_unary("/s/Echo")(b"x", timeout=PATIENCE_S) == b"x"
-    server.stop(1.0)
-
-
-def test_calls_whose_message_has_not_come_do_not_count() -> None:
-    go_on, entered, never = threading.Event(), threading.Semaphore(0), threading.Event()
-
-    def wait(call: Call, data: bytes) -> None:
-        pass_on()
-        entered.release()
-        go_on.wait(PATIENCE_S)
-        call.reply(data)
-
-    server = GrpcServer({"/s/Echo": lambda call, data: call.reply(data), "/s/Wait": wait}, max_calls=2)
-    port = server.add_port("127.0.0.1:0")
-    server.start()
-
-    def nothing() -> Any:
-        never.wait(PATIENCE_S)
-        yield from ()
-
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        echo = channel.unary_unary("/s/Echo")
-        half_open = [channel.stream_unary("/s/Echo").future(nothing()) for _ in range(20)]
-        until = time.monotonic() + PATIENCE_S
-        while server._awaited < 20:
-            assert time.monotonic() < until
-            time.sleep(0.005)
-        assert echo(b"x", timeout=PATIENCE_S) == b"x"
-        waiting = [channel.unary_unary("/s/Wait").future(b"y", timeout=PATIENCE_S) for _ in range(2)]
-        for _ in waiting:
-            assert entered.acquire(timeout=PATIENCE_S)
-        with pytest.raises(grpc.RpcError) as caught:
-            echo(b"x", timeout=PATIENCE_S)
-        assert (caught.value.code().name, caught.value.details()) == ("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted")
-        go_on.set()
-        assert [one.result() for one in waiting] == [b"y", b"y"]
-        for one in half_open:
-            one.cancel()
-        never.set()
-        while server._awaited or server._calls:
-            assert time.monotonic() < until
-            time.sleep(0.005)
-        assert echo(b"x", timeout=PATIENCE_S) == b"x"
-    server.stop(1.0)
-
-
-@pytest.mark.parametrize(("dtype", "field", "value"), [(3, "int_val", 7), (7, "string_val", b"x"), (1, "float_val", 1.0)])
-def test_a_short_message_that_claims_many_elements_keeps_only_its_own_thread(dtype: int, field: str, value: Any) -> None:
-    proto = wire.TensorProto(dtype=dtype)
-    proto.tensor_shape.dim.add().size = 2**17
-    getattr(proto, field).append(value)
-    echoed = threading.Event()
-
-    def read(call: Call, data: bytes) -> None:
-        tensor = tensor_wire.read(FastTensor.FromString(data))
-        echoed.wait(PATIENCE_S)
-        call.reply(str(tensor.array.size).encode())
-
-    def echo(call: Call, data: bytes) -> None:
-        call.reply(data)
-        echoed.set()
-
-    server = GrpcServer({"/s/Read": read, "/s/Echo": echo}, max_calls=8)
-    port = server.add_port("127.0.0.1:0")
-    server.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        large = channel.unary_unary("/s/Read").future(proto.SerializeToString(), timeout=2 * PATIENCE_S)
-        time.sleep(0.1)
-        assert channel.unary_unary("/s/Echo")(b"x", timeout=PATIENCE_S / 2) == b"x"
-        assert large.result() == b"131072"
-    server.stop(1.0)
 
 
 @pytest.mark.parametrize("batches", [False, True])
