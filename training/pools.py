@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +15,7 @@ from digits.contract import Images28
 from digits.strokes import synthetic
 from training import brush, cache
 from training.brush import redrawn
+from training.crew import crew, interrupts_held_back
 from training.data import Labels, Mnist
 
 CHUNK = 1_000
@@ -34,29 +29,6 @@ class Pools:
     images: tuple[Images28, Images28, Images28]
     labels: tuple[Labels, Labels, Labels]
     key: str = ""  # tells one build from another
-
-
-def _end_with_the_parent() -> None:
-    """Do not outlive a run that is killed; Ctrl-C is the parent's to hear."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """SIGINT waits until the end of this; processes that begin meanwhile never get one."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _redraw_chunk(job: tuple[int, Images28]) -> Images28:
@@ -82,14 +54,11 @@ def build(mnist: Mnist, synthetic_images: int, seed: int, path: Path, say: Calla
 def _made(train: Images28, synthetic_images: int, seed: int, say: Callable[[str], None]) -> dict[str, NDArray[np.uint8]]:
     redraw_jobs = [(seed * 1_000_003 + at, train[at : at + CHUNK]) for at in range(0, len(train), CHUNK)]
     draw_jobs = [(seed * 1_000_003 + 500_000 + at, min(CHUNK, synthetic_images - at)) for at in range(0, synthetic_images, CHUNK)]
-    workers = ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_end_with_the_parent)
-    try:
-        with _interrupts_held_back():  # the workers are started here, and hear no Ctrl-C while they start
+    with crew() as workers:
+        with interrupts_held_back():  # the processes are started here, and hear no Ctrl-C while they start
             redrawing, drawing = workers.map(_redraw_chunk, redraw_jobs), workers.map(_draw_chunk, draw_jobs)
         again = list(_progress(redrawing, len(redraw_jobs), "redrawing MNIST", say))
         drawn = list(_progress(drawing, len(draw_jobs), "drawing digits", say))
-    finally:
-        workers.shutdown(wait=False, cancel_futures=True)
     return {
         "redrawn": np.concatenate(again),
         "drawn": np.concatenate([images for images, _ in drawn]),
