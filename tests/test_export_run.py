@@ -104,13 +104,13 @@ def ask_drawings(rest: str, size: tuple[int, int]) -> tuple[int, Any]:
 
 
 def test_a_teacher_is_not_what_is_served(trained: Path, tmp_path: Path) -> None:
-    from training.network import TEACHERS
+    from training.network import residual
 
-    TEACHERS["plain7"]().save(tmp_path / "model.keras")
+    residual().save(tmp_path / "model.keras")
     report_of(trained, tmp_path / "model.keras")
     run = export(tmp_path / "model.keras", tmp_path / "base")
     assert run.returncode == 1
-    assert "holds the network plain7; wanted lenet5_v2" in run.stderr
+    assert "holds the network residual; wanted lenet5_v2" in run.stderr
     assert not (tmp_path / "base").exists()
 
 

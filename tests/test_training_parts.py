@@ -23,7 +23,7 @@ from training.data import load, padded, standardise, statistics  # noqa: E402
 from training.distil import Distilled, Teachers, accuracy  # noqa: E402
 from training.learning import schedule  # noqa: E402
 from training.lessons import build  # noqa: E402
-from training.network import PARAMETERS, TEACHERS, lenet5_v2  # noqa: E402
+from training.network import PARAMETERS, lenet5_v2, residual  # noqa: E402
 from training.pools import Pools  # noqa: E402
 from training.recipe import Recipe  # noqa: E402
 from training.sources import Fresh  # noqa: E402
@@ -101,14 +101,14 @@ def test_a_recipe_of_other_length_keeps_its_shares() -> None:
     short = recipe.lasting(11)
     assert (short.epochs, short.restart, short.settle_epochs) == (11, 7, 2)
     assert recipe.lasting(110) == recipe
-    once = Recipe.teacher("plain7")
+    once = Recipe.teacher()
     assert once.cycles == [(0, once.epochs)]
     assert once.lasting(9).cycles == [(0, 9)]
     assert recipe.lasting(1).cycles == [(0, 1)]
 
 
 def test_teachers_answer_with_their_mean() -> None:
-    models = [TEACHERS["plain7"](), lenet5_v2()]
+    models = [residual(), lenet5_v2()]
     x = standardise(padded(IMAGES[:32]), *PIXELS)
     answers = Teachers(models, "float32", temperature=2.0)(x)
     softened = [tempered(np.asarray(model(x, training=False)), 2.0) for model in models]
@@ -129,7 +129,7 @@ class Counting(Teachers):
 
 def test_lessons_are_judged_once_and_drawn_from_by_strength(tmp_path: Path) -> None:
     recipe = Recipe(epochs=3, settle_epochs=1, epoch_images=64, batch=32, lessons=2, settled_lessons=1)
-    teachers = Counting([TEACHERS["plain7"]()], "float32", temperature=2.0)
+    teachers = Counting([residual()], "float32", temperature=2.0)
     digits = Fresh(POOLS, recipe)
     source = build(digits, recipe, PIXELS, teachers, 1, tmp_path, say=lambda _: None)
     written = sum(

@@ -40,10 +40,10 @@ def command(data: Path, out: Path, *more: str) -> list[str]:
 @pytest.fixture(scope="session")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A teacher that has learnt nothing yet."""
-    from training.network import TEACHERS
+    from training.network import residual
 
     path = tmp_path_factory.mktemp("teacher") / "model.keras"
-    TEACHERS["plain7"]().save(path)
+    residual().save(path)
     return path
 
 

@@ -105,7 +105,7 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     """The recipe with the command line's changes; a run of other length keeps its parts' shares."""
     from training.recipe import Recipe
 
-    recipe = Recipe() if options.network == Recipe.network else Recipe.teacher(options.network)
+    recipe = Recipe.teacher() if options.network == "residual" else Recipe()
     changes: dict[str, Any] = {}
     if options.epochs is not None:
         recipe = recipe.lasting(options.epochs)

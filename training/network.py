@@ -1,19 +1,16 @@
 """LeNet-5 v2: LeNet-5 with small kernels in pairs, batch normalisation, dropout and ReLU.
 
 390,562 parameters, the layer names and shapes of the table in the README; nothing here knows a
-back end, so it trains on TensorFlow, JAX or PyTorch alike.  Beside it stand the networks that
-teach it: never served, so they may have the shapes that learn best.
+back end, so it trains on TensorFlow, JAX or PyTorch alike.  Beside it stands the network that
+teaches it: never served, so it may have the shape that learns best.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import keras
 from keras import layers
 
-from digits.contract import CLASSES, IMAGE_PX, NETWORK_PX
+from digits.contract import CLASSES, NETWORK_PX
 
 PARAMETERS = 390_562
 
@@ -49,28 +46,36 @@ def lenet5_v2(dropout: float = 0.25) -> keras.Model:
     return keras.Model(image, probabilities, name="lenet5_v2")
 
 
-def plain(kernel: int, widths: tuple[int, ...], dropout: float = 0.25) -> keras.Model:
-    """Build a teacher: convolutions of one size without padding, and no pooling, so that no place is lost.
+def residual(dropout: float = 0.25) -> keras.Model:
+    """Build the teacher: residual blocks with the norm before the convolution (He et al. 2016).
 
-    Same input and output as lenet5_v2.  An et al. 2020, "An Ensemble of Simple Convolutional Neural Network Models for MNIST
-    Digit Recognition": the three of them, trained on MNIST alone, were right on 99.8 % each and on 99.9 % together.
+    Same input and output as lenet5_v2.  Two blocks of 48 maps at 14×14 and two of 96 at 7×7: as many
+    parameters as the pupil, but nine 3×3 or 5×5 convolutions for its four, at 1.5 times its cost.
     """
     image = keras.Input((NETWORK_PX, NETWORK_PX, 1), name="image")
-    x = layers.Cropping2D((NETWORK_PX - IMAGE_PX) // 2)(image)  # 28×28: the rest is paper
-    for width in widths:
-        x = layers.Conv2D(width, kernel, use_bias=False)(x)
-        x = layers.Activation("relu")(layers.BatchNormalization()(x))
-    x = layers.Dropout(dropout)(layers.Flatten()(x))
+    x = layers.Conv2D(48, 5, use_bias=False)(image)  # 28×28×48
+    x = layers.MaxPooling2D(2)(x)
+    for width in (48, 48):
+        x = _block(x, width)  # 14×14×48
+    x = layers.MaxPooling2D(2)(x)
+    for width in (96, 96):
+        x = _block(x, width)  # 7×7×96
+    x = layers.Activation("relu")(layers.BatchNormalization()(x))
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(dropout)(x)
     probabilities = layers.Dense(CLASSES, activation="softmax", dtype="float32")(x)
-    return keras.Model(image, probabilities, name=f"plain{kernel}")
+    return keras.Model(image, probabilities, name="residual")
 
 
-TEACHERS = {
-    "plain3": partial(plain, 3, tuple(range(32, 177, 16))),  # 8×8×176 at the end; 173 million multiplications an image
-    "plain5": partial(plain, 5, (32, 64, 96, 128, 160)),  # 8×8×160; 137
-    "plain7": partial(plain, 7, (48, 96, 144, 192)),  # 4×4×192; 148; the pupil 22
-}
-NETWORKS: dict[str, Callable[..., keras.Model]] = {"lenet5_v2": lenet5_v2} | TEACHERS
+def _block(x: keras.KerasTensor, width: int) -> keras.KerasTensor:
+    straight = x if x.shape[-1] == width else layers.Conv2D(width, 1, use_bias=False)(x)
+    for _ in range(2):
+        x = layers.Activation("relu")(layers.BatchNormalization()(x))
+        x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
+    return layers.Add()([straight, x])
+
+
+NETWORKS = {"lenet5_v2": lenet5_v2, "residual": residual}
 
 
 def rebuilt(model: keras.Model, precision: str, dropout: float = 0.25) -> keras.Model:
