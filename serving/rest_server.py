@@ -7,6 +7,7 @@ import logging
 import re
 import socket
 import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
@@ -21,6 +22,7 @@ from serving.http_replies import Reply, page
 from serving.metrics import Metrics
 from serving.model_info import ModelInfo
 from serving.rest_api import METHODS, METRICS_PATH, RestApi
+from serving.turns import Asker, serves
 
 log = logging.getLogger(__name__)
 
@@ -29,20 +31,36 @@ MAX_BODY = 256 * 2**20
 EVERYWHERE = "0.0.0.0"
 MAX_HEAD_BYTES = 2**20
 """Bytes of a request's line and headers; upstream has no limit but memory here either."""
+NOBODY = Reply(499, b"")
+"""For a client that has gone: it ends the request and is not sent."""
 REASONS = {429: "Client Error", 499: "Client Closed Request", 504: "Gateway Time-out"}
+
+
+class _Client:
+    """The other end of a connection (turns.Asker).  Not the connection itself: that would be a circle, for it has its request."""
+
+    __slots__ = ("gone",)
+
+    def __init__(self) -> None:
+        self.gone = False
 
 
 class _Protocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are not looked at
     """uvicorn's protocol, keeping what ASGI drops: the request target as it was sent, unknown methods.
 
     ASGI has no way to say that a path ended in a bare `?`, and the API's error texts quote targets, so the target travels to
-    the application in hexadecimal.
+    the application in hexadecimal.  Of a client's end ASGI tells only who waits for it, a task for each request: instead the
+    client travels along as who asks, and its requests look at it when their turn comes.
     """
 
     url: bytes
     parser: Any
     _first_bytes = b""
     _in_head, _head_bytes = True, 0
+
+    def connection_made(self, transport: Any) -> None:
+        self._asker = _Client()
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         self._first_bytes = data[:64]
@@ -86,6 +104,7 @@ class _Protocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are
             return
         self._in_head, self._head_bytes = False, 0
         self.url = b"/" + self.url.hex().encode()
+        self.scope["asker"] = self._asker
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -93,6 +112,12 @@ class _Protocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are
             return
         self._in_head = True
         super().on_message_complete()
+        if not self.pipeline:  # it may be paused for the length of the body, and who does not read sees no end
+            self.flow.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._asker.gone = True
+        super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
         method = re.match(rb"([A-Za-z]+) \S+ HTTP/1", self._first_bytes)
@@ -156,7 +181,7 @@ class RestServer:
                 loop.call_soon_threadsafe(_settle, future, reply)
 
             target = bytes.fromhex(scope["raw_path"][1:].decode())
-            loop.run_in_executor(self._workers, self._api.handle, scope["method"], target, headers, body, answer)
+            loop.run_in_executor(self._workers, self._work, scope["asker"], scope["method"], target, headers, body, answer)
             reply = await future
         head = [(b"content-type", reply.content_type.encode()), (b"content-length", str(len(reply.body)).encode())]
         head += [(name.lower().encode(), value.encode()) for name, value in reply.headers.items()]
@@ -164,6 +189,19 @@ class RestServer:
             head.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": reply.status, "headers": head})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
+
+    def _work(
+        self, asker: Asker, method: str, target: bytes, headers: Mapping[str, str], body: bytes, answer: Callable[[Reply], None]
+    ) -> None:
+        """Handle a request on a worker's thread, if anybody still waits for its answer."""
+        if asker.gone:
+            answer(NOBODY)
+            return
+        serves(asker)
+        try:
+            self._api.handle(method, target, headers, body, answer)
+        finally:
+            serves(None)
 
 
 def _settle(future: asyncio.Future[Reply], reply: Reply) -> None:

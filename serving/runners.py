@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from serving.metrics import Metrics
 from serving.servable import Done, Result
 from serving.status import Code, Status, invalid
 from serving.tensors import HANDLES, Tensor
-from serving.turns import beside, elsewhere, is_guest, whose
+from serving.turns import Asker, beside, elsewhere, is_guest, whose
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,20 @@ HELD_S = 1.0
 """When no run has begun or ended for so long, those under way may be waiting for one that is in line."""
 IDLE = 0.5  # cores: runs that wait for each other use none, and those that are merely long would only be slowed by one more
 MAX_RUNS = 256
-LOOK_S = 0.1  # how late one may learn that its deadline passed in line
+LOOK_S = 0.1  # how late one may learn that its deadline passed in line, or leave it when nobody waits for its answer any more
 Work = Callable[[], None]
+
+
+class _Place(NamedTuple):
+    """Work in line."""
+
+    work: Work
+    deadline: float | None
+    asker: Asker | None
+
+    def is_over(self, now: float) -> bool:
+        """Whether it is of no use to anybody any more."""
+        return (self.deadline is not None and self.deadline <= now) or (self.asker is not None and self.asker.gone)
 
 
 class Slots:
@@ -43,14 +56,15 @@ class Slots:
         self._slots, self._most = slots, most
         self._running, self._allowed = 0, slots
         self._moved = 0.0  # when a run last began or ended, on time.monotonic's clock
-        self._line: deque[tuple[Work, float | None]] = deque()
+        self._line: deque[_Place] = deque()
         self._watched = False
         self._lock = threading.Lock()
 
-    def run(self, work: Work, deadline: float | None = None) -> None:
+    def run(self, work: Work, deadline: float | None = None, asker: Asker | None = None) -> None:
         """Do the work if a slot is free, and then whatever has queued up; else leave it to one who has a slot.
 
-        deadline: on time.monotonic's clock.  Once it has passed the work is done without a slot, and must see that for itself.
+        deadline: on time.monotonic's clock.  Once it has passed, or the asker has gone, the work is done without a slot, and must
+        see that for itself.
         """
         with self._lock:
             free = self._running < self._allowed
@@ -58,7 +72,7 @@ class Slots:
                 self._running += 1
                 self._moved = time.monotonic()
             else:
-                self._line.append((work, deadline))
+                self._line.append(_Place(work, deadline, asker))
                 if self._watched:
                     return
                 self._watched = True
@@ -79,7 +93,7 @@ class Slots:
                 if not self._line or self._running > self._allowed:
                     self._running -= 1
                     return
-                work, _ = self._line.popleft()
+                work = self._line.popleft().work
             began = now
             if is_guest() and elsewhere(functools.partial(self._go_on, work)):
                 return
@@ -91,19 +105,20 @@ class Slots:
             time.sleep(LOOK_S)
             now, more = time.monotonic(), None
             with self._lock:
-                late = [work for work, deadline in self._line if deadline is not None and deadline <= now]
-                if late:
-                    self._line = deque(one for one in self._line if one[1] is None or one[1] > now)
+                late: list[_Place] = []
+                line, self._line = self._line, deque()
+                for place in line:  # asked once: a client may go at any moment
+                    (late if place.is_over(now) else self._line).append(place)
                 waiting = self._watched = bool(self._line)
                 if moved != self._moved:
                     moved, seen, burnt = self._moved, now, time.process_time()
                 idle = now - moved > HELD_S and time.process_time() - burnt < IDLE * (now - seen)
                 if waiting and idle and self._running < self._most:
-                    more, _ = self._line.popleft()
+                    more = self._line.popleft().work
                     self._running += 1
                     self._allowed, self._moved = max(self._allowed, self._running), now
-            for work in late:
-                _do(work)
+            for place in late:
+                _do(place.work)
             if more is not None and not elsewhere(functools.partial(self._go_on, more)):
                 self._go_on(more)
             if not waiting:
@@ -129,7 +144,7 @@ class DirectRunner:
         """Run as soon as a slot is free, on this thread or on another."""
         asker = whose()
         self._slots.run(
-            lambda: done(GONE if asker is not None and asker.gone else self._result(feeds, fetches, deadline)), deadline
+            lambda: done(GONE if asker is not None and asker.gone else self._result(feeds, fetches, deadline)), deadline, asker
         )
 
     def _result(self, feeds: Mapping[str, Tensor], fetches: Sequence[str], deadline: float | None) -> Result:

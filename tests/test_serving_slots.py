@@ -21,7 +21,6 @@ from serving import runners
 from serving.batching import BatchPool
 from serving.batching_options import BatchingOptions
 from serving.flags import CPUS
-from serving.grpc_calls import Call, GrpcServer
 from serving.metrics import Metrics
 from serving.runners import BatchingRunner, DirectRunner, Slots
 from serving.servable import Result
@@ -193,49 +192,6 @@ def test_whoever_is_in_line_past_the_deadline_is_told_while_the_slots_are_held()
 
 
 # -- over sockets -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("batches", [False, True])
-def test_calls_in_line_whose_client_has_gone_are_not_run(batches: bool) -> None:
-    model, cancelled = Model(), threading.Semaphore(0)
-    made: Any = DirectRunner(model, Slots(1))
-    if batches:
-        made = BatchingRunner(
-            model, BatchingOptions(max_batch_size=1, max_enqueued_batches=100), BatchPool(1), Slots(1), Metrics()
-        )
-
-    def handle(call: Call, data: bytes) -> None:
-        def done(result: Result) -> None:
-            if isinstance(result, Status):
-                cancelled.release()
-                call.refuse(result)
-            else:
-                call.reply(data)
-
-        made.run(FEED, ["y"], None, done)
-
-    server = GrpcServer({"/s/Run": handle}, max_calls=64)
-    port = server.add_port("127.0.0.1:0")
-    server.start()
-    model.go_on[1].set()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        first = channel.unary_unary("/s/Run").future(b"first", timeout=PATIENCE_S)
-        assert model.begun[0].wait(PATIENCE_S)
-        with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)]) as other:
-            held = [other.unary_unary("/s/Run").future(b"gone") for _ in range(20)]
-            until = time.monotonic() + PATIENCE_S
-            while server._calls < 21:
-                assert time.monotonic() < until
-                time.sleep(0.005)
-            assert not any(one.done() for one in held)
-        last = channel.unary_unary("/s/Run").future(b"last", timeout=PATIENCE_S)
-        time.sleep(0.3)
-        model.go_on[0].set()
-        assert (first.result(), last.result()) == (b"first", b"last")
-    for _ in range(20):
-        assert cancelled.acquire(timeout=PATIENCE_S)
-    assert len(model.threads) == 2
-    server.stop(1.0)
 
 
 def slow(turns: int) -> bytes:
