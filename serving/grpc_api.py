@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.protobuf import descriptor_pb2
@@ -14,7 +14,7 @@ from serving import messages
 from serving.configuration import Configuration
 from serving.core import Core, unforeseen
 from serving.grpc_calls import Call, Handler
-from serving.map_entries import as_in_order, take_in
+from serving.map_entries import as_in_order, has_unknown, put_in_order
 from serving.model_info import ModelInfo
 from serving.status import Code, Status
 from serving.turns import pass_on
@@ -37,7 +37,7 @@ def handlers(core: Core, info: ModelInfo, configuration: Configuration, health: 
         PREDICTION + "MultiInference": _inference(core.multi_inference, _with_examples(messages.MultiInferenceRequest)),
         PREDICTION + "GetModelMetadata": _question(info.metadata, wire.GetModelMetadataRequest.FromString),
         MODEL + "GetModelStatus": _question(info.status, wire.GetModelStatusRequest.FromString),
-        MODEL + "HandleReloadConfigRequest": _question(configuration.reload, _read_reload),
+        MODEL + "HandleReloadConfigRequest": _question(configuration.reload, read_reload),
     }
     if health:
         table["/grpc.health.v1.Health/Check"] = _question(check_health, HealthCheckRequest.FromString)
@@ -71,24 +71,39 @@ def _with_examples(request_class: Any) -> Callable[[bytes], Any]:
 
     def read(data: bytes) -> Any:
         request = request_class.FromString(data)
-        kind = request.input.WhichOneof("kind")
-        if kind is None:
-            return request
-        given = getattr(request.input, kind)
-        if len(given.examples) > MANY_EXAMPLES:
+        given = _examples_of(request)
+        if len(given) > MANY_EXAMPLES:
             pass_on()
-        for example in (*given.examples, *([given.context] if kind == "example_list_with_context" else [])):
-            if take_in(example.features, "feature", messages.FeatureEntry):
-                example.features.DiscardUnknownFields()
+        doubtful = [at for at, example in enumerate(given) if has_unknown(example.features)]
+        if doubtful:
+            pass_on()
+            twins = _examples_of(messages.Examples.FromString(data))
+            for at in doubtful:
+                put_in_order(given[at].features, "feature", twins[at].features)
         return request
 
     return read
 
 
-def _read_reload(data: bytes) -> Any:
+def _examples_of(request: Any) -> Sequence[Any]:
+    """All of them, a context after the others."""
+    kind = request.input.WhichOneof("kind")
+    if kind == "example_list_with_context":
+        given = request.input.example_list_with_context
+        return [*given.examples, given.context]
+    examples: Sequence[Any] = getattr(request.input, kind).examples if kind else ()
+    return examples
+
+
+def read_reload(data: bytes) -> Any:
+    """A ReloadConfigRequest's bytes → the message, its labels as C++ reads them.  Raises DecodeError."""
     request = messages.ReloadConfigRequest.FromString(data)
-    for model in request.config.model_config_list.config:
-        take_in(model, "version_labels", messages.LabelEntry)
+    models = request.config.model_config_list.config
+    doubtful = [at for at, model in enumerate(models) if has_unknown(model)]
+    if doubtful:
+        twins = messages.Labels.FromString(data).config.model_config_list.config
+        for at in doubtful:
+            put_in_order(models[at], "version_labels", twins[at])
     return request
 
 

@@ -14,28 +14,31 @@ from digits import wire
 from serving import messages
 from serving.turns import pass_on
 
-LENGTH_DELIMITED = 2
 _INPUT, _OWN_TAGS = 0x12, b"\x0a\x12\x1a"  # of PredictRequest's fields
 _FEW = 64
 
 
-def take_in(message: Any, field: str, entry_class: Any) -> bool:
-    """Put such entries into the map `field`, where they win over others of the same key.  Returns whether there were any.
+def has_unknown(message: Any) -> bool:
+    """Whether entries of the message's map may be among what it does not know."""
+    return len(UnknownFieldSet(message)) > 0
 
-    entry_class: the map's entry as a message.  Raises DecodeError for an entry that is none.
+
+def put_in_order(message: Any, field: str, twin: Any) -> None:
+    """Fill the map `field` anew with what C++ reads in it.
+
+    twin: the same message, of a kind that has the map as a list of its entries and knows nothing else.
     """
-    unknown: Any = UnknownFieldSet(message)
-    if not len(unknown):
-        return False
-    number = message.DESCRIPTOR.fields_by_name[field].number
-    lost = [one.data for one in unknown if one.field_number == number and one.wire_type == LENGTH_DELIMITED]
+    others = type(twin)()  # what it does not know is as it came, and is read once more
+    others.CopyFrom(twin)
+    others.ClearField(field)
+    message.Clear()
+    message.MergeFromString(others.SerializeToString())
     entries = getattr(message, field)
-    for entry in map(entry_class.FromString, lost):
+    for entry in getattr(twin, field):
         if isinstance(entry.value, int):
             entries[entry.key] = entry.value
         else:
             entries[entry.key].CopyFrom(entry.value)
-    return bool(lost)
 
 
 def as_in_order(request: Any, data: bytes) -> Any:

@@ -14,6 +14,7 @@ from google.protobuf import text_format
 
 from digits import wire
 from serving import messages
+from serving.grpc_api import read_reload
 from tests.conftest import ROOT, Server, StartServer, free_port
 from tests.test_serving_swap import publish, states
 
@@ -186,3 +187,19 @@ def test_a_label_whose_entry_holds_something_unknown_is_set_and_a_metric_is_told
         answered = messages.ReloadConfigResponse.FromString(call(request.SerializeToString(), timeout=20))
     assert sorted(metric.name for metric in answered.metric) == ["a", "b"]
     assert wait_for_answer(server, "new") == 1
+
+
+@pytest.mark.parametrize("last_is_odd", [False, True])
+def test_of_labels_of_one_name_the_last_counts_whatever_their_entries_hold_beside(last_is_odd: bool) -> None:
+    plain, odd = b"\x0a\x03new\x10\x01", b"\x0a\x03new\x10\x02\x2a\x01q"
+    model = messages.ModelConfig(name="m", base_path="/m", model_platform="tensorflow")
+    model.version_labels["old"] = 3
+    data = model.SerializeToString()
+    for entry in (plain, odd) if last_is_odd else (odd, plain):
+        data += b"\x42" + bytes([len(entry)]) + entry
+    listed_once = b"\x0a" + bytes([len(data)]) + data
+    config = b"\x0a" + bytes([len(listed_once)]) + listed_once
+    request = read_reload(b"\x0a" + bytes([len(config)]) + config)
+    (read,) = request.config.model_config_list.config
+    assert (read.name, read.base_path, read.model_platform) == ("m", "/m", "tensorflow")
+    assert dict(read.version_labels) == {"old": 3, "new": 2 if last_is_odd else 1}

@@ -118,6 +118,37 @@ def test_a_feature_counts(target: Any, method: str, given: bytes) -> None:
     assert value == 3.0
 
 
+TWO, THREE = (field(1, b"x") + field(2, field(2, field(1, np.float32(value).tobytes()))) for value in (2, 3))
+ODD_THREE = THREE + UNKNOWN["bytes"]
+ROWS = [((ODD_THREE, TWO), 3.0), ((TWO, ODD_THREE), 3.5), ((TWO, ODD_THREE, TWO), 3.0), ((THREE, TWO), 3.0)]
+
+
+@pytest.mark.parametrize("method", KINDS)
+@pytest.mark.parametrize(("entries", "read"), ROWS)
+@pytest.mark.parametrize("place", ["list", "context"])
+def test_of_features_of_one_name_the_last_counts(
+    target: Any, method: str, entries: tuple[bytes, ...], read: float, place: str
+) -> None:
+    example = field(1, b"".join(field(1, entry) for entry in entries))
+    given = field(1, field(1, example)) if place == "list" else field(2, field(2, example) + field(1, b""))
+    kind, response, signature = KINDS[method]
+    request = kind()
+    request.model_spec.name, request.model_spec.signature_name = "half_plus_two", signature
+    result = asked(target, method, request.SerializeToString() + field(2, given), response.FromString).result
+    value = result.regressions[0].value if method == "Regress" else result.classifications[0].classes[0].score
+    assert value == read
+
+
+def test_beside_a_feature_with_something_unknown_the_others_count_and_each_example_keeps_its_own(target: Any) -> None:
+    plain, other = field(1, field(1, TWO)), field(1, b"y") + field(2, field(2, field(1, np.float32(9).tobytes())))
+    odd = field(1, field(1, other + UNKNOWN["a number"]) + field(1, THREE))
+    request = regression_pb2.RegressionRequest()
+    request.model_spec.name, request.model_spec.signature_name = "half_plus_two", "regress_x_to_y"
+    data = request.SerializeToString() + field(2, field(1, field(1, plain) + field(1, odd) + field(1, plain)))
+    result = asked(target, "Regress", data, regression_pb2.RegressionResponse.FromString).result
+    assert [one.value for one in result.regressions] == [3.0, 3.5, 3.0]
+
+
 def test_a_feature_counts_for_several_tasks(target: Any) -> None:
     request = inference_pb2.MultiInferenceRequest()
     task = request.tasks.add(method_name="tensorflow/serving/regress")
