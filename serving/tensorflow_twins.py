@@ -90,7 +90,7 @@ class Twins:
         kind = (tuple(sorted(fetches)), sum(tensor.array.nbytes for tensor in feeds.values()).bit_length())
         with _runs as alone:
             expected, began = self._took.get(kind), time.perf_counter()
-            if expected is not None and (expected > LONG_S or (alone and expected > ALONE_S)):
+            if expected is not None and (expected > (ALONE_S if alone else LONG_S) or _is_late(expected, timeout_s)):
                 outputs = self._wide.run(feeds, fetches, timeout_s)
                 # had it been one hiccup that made the other long, this tells
                 self._took[kind] = min(expected, CPUS * (time.perf_counter() - began))
@@ -98,7 +98,8 @@ class Twins:
             try:
                 outputs = self._narrow.run(feeds, fetches, timeout_s)
             except Status:
-                # if its deadline ended it, it would have taken longer: where only all cores are quick enough, the next has them
+                # if its deadline ended it, it would have taken longer: where only all cores are quick enough, the next has them,
+                # however short both times are
                 self._took[kind] = max(expected or 0.0, time.perf_counter() - began)
                 raise
             took = self._took[kind] = time.perf_counter() - began
@@ -111,3 +112,7 @@ class Twins:
         """Close both."""
         self._narrow.close()
         self._wide.close()
+
+
+def _is_late(expected_s: float, timeout_s: float | None) -> bool:
+    return timeout_s is not None and expected_s >= timeout_s

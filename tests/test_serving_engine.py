@@ -227,16 +227,19 @@ def test_a_hiccup_makes_no_run_long_for_good(clock: Clock) -> None:
     assert (wide.runs, narrow.runs) == (1, 3)
 
 
-def test_a_run_that_only_all_cores_end_in_time_has_them_from_the_second_try_on(clock: Clock) -> None:
+@pytest.mark.parametrize("deadline_s", [0.5, 0.8 * LONG_S, 0.4 * ALONE_S])
+def test_a_run_that_only_all_cores_end_in_time_has_them_from_the_second_try_on(
+    clock: Clock, crowd: None, deadline_s: float
+) -> None:
     def late(*_: object) -> list[Tensor]:
-        clock.now += 0.5
+        clock.now += deadline_s
         raise Status(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
 
     wide, narrow = Timed(clock), Timed(clock)
-    wide.seconds, narrow.run = 0.2, late  # type: ignore[method-assign,assign]
+    wide.seconds, narrow.run = 0.6 * deadline_s, late  # type: ignore[method-assign,assign]
     both = Twins(wide, narrow)
     with pytest.raises(Status):
-        both.run(feed(1), ["y"], 0.5)
+        both.run(feed(1), ["y"], deadline_s)
     for _ in range(3):
-        assert both.run(feed(1), ["y"], 0.5) == []
+        assert both.run(feed(1), ["y"], deadline_s) == []
     assert wide.runs == 3
