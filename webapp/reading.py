@@ -17,7 +17,7 @@ import numpy as np
 
 from digits import contract as c
 from digits.errors import BadTensor, BlankCanvas, DeadlineExceeded, DigitsError, InputError
-from digits.images import MIN_CONTRAST, decode, ink_of
+from digits.images import MIN_CONTRAST, decode
 from digits.preprocess import normalise
 from digits.replies import Prediction
 from digits.settings import WebSettings
@@ -25,6 +25,7 @@ from webapp import answers, inputs, problems, tracing
 from webapp.backend import Backend
 from webapp.coalesce import NO_TRACE
 from webapp.metrics import Metrics
+from webapp.pictures import ink_in
 from webapp.records import Records
 
 PATH, ENDPOINT = "/api/predict", "api.predict"
@@ -152,7 +153,7 @@ class Reading:
                     raise data
                 picture = decode(data, self._reader.settings.max_pixels)
                 self._clock.lap("decode")
-                out.append(normalise(ink_of(picture)))
+                out.append(normalise(ink_in(picture, data)))
                 self._clock.lap("preprocess")
             except InputError as exc:
                 out.append(exc)
