@@ -134,7 +134,7 @@ def test_a_date_to_retry_after_makes_no_flood(page: Any) -> None:
     assert len(asked) <= 3
 
 
-TOO_MUCH = "That is more ink than a digit has. Clear the canvas and draw a single digit."
+TOO_MUCH = "That is more ink than a digit has. Draw a single digit on an empty sheet."
 NO_PICTURE = "That is not a picture this service can read. Send PNG, JPEG, WebP, BMP or GIF."
 
 
@@ -195,7 +195,7 @@ def test_what_is_no_single_digit_is_shown_as_none(page: Any, note: str) -> None:
     page.wait_for_selector("#answer[data-mood=unsure]")
     assert page.locator("#digit").inner_text() == ""
     assert "%" not in page.locator(".reading").inner_text()
-    assert page.locator("#sure").inner_text() == "Clear the canvas and draw a single digit."
+    assert page.locator("#sure").inner_text() == "Draw a single digit on an empty sheet."
     assert page.locator("#seen").is_visible()
     thumb = page.locator("#last .thumb")
     assert thumb.inner_text() == ""

@@ -157,6 +157,11 @@ def test_a_scribble_and_many_pieces_get_their_own_sentences() -> None:
     assert made["sentence"] == Oddity.PIECES.value
 
 
+def test_sentences_fit_pictures_as_well_as_drawings() -> None:
+    sentences = [one.sentence for one in problems.everything()] + [odd.value for odd in Oddity]
+    assert [one for one in sentences if "canvas" in one.lower()] == []
+
+
 def beside(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> np.ndarray:
     """Two digits of the same height, two fifths of it apart, as the model sees them."""
     strokes, at = [], 0.0

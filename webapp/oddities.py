@@ -37,7 +37,7 @@ class Oddity(Enum):
     """Kind, and the sentence for it."""
 
     DOT = "That is only a dot. Draw a whole digit."
-    SCRIBBLE = "That is more ink than a digit has. Clear the canvas and draw a single digit."
+    SCRIBBLE = "That is more ink than a digit has. Draw a single digit on an empty sheet."
     PIECES = "I see many separate pieces. Draw one digit at a time."
     ABREAST = "I see more than one digit. Draw one at a time."
 

@@ -38,7 +38,7 @@ TABLE: dict[type[errors.DigitsError], Problem] = {
         415, "Not an image", "That is not a picture this service can read. Send PNG, JPEG, WebP, BMP or GIF."
     ),
     EncodedBody: Problem(415, "Encoded body", "The body came encoded. Send it as it is."),
-    errors.BlankCanvas: Problem(422, "Nothing drawn", "There is nothing on the canvas yet. Draw a digit first."),
+    errors.BlankCanvas: Problem(422, "Nothing drawn", "There is no ink in this picture. Try one of a digit on plain paper."),
     errors.UnevenLight: Problem(
         422, "Uneven light", "The light on the paper is too uneven. Photograph it in even light, close to the digit."
     ),
