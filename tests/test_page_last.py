@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hand import DIGITS, PATIENCE_MS, answer, by_mouse, draw, opened, pixels, place
+from hand import DIGITS, PATIENCE_MS, answer, by_mouse, draw, opened, pixels, place, quickly
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_drawing_on_an_emptied_sheet_takes_no_others_place(page: Any, emptying
     read(page, 7)
 
 
-def test_a_sheet_erased_by_hand_gives_the_brush_back_once_the_hand_rests(page: Any) -> None:
+def test_a_sheet_erased_by_hand_is_empty_at_once_whatever_the_service_does(page: Any) -> None:
     draw(page, 7)
     read(page, 7)
     held: list[Any] = []
@@ -80,25 +80,34 @@ def test_a_sheet_erased_by_hand_gives_the_brush_back_once_the_hand_rests(page: A
         held.append(route)
 
     page.route("**/api/predict", hold)
-    with page.expect_request("**/api/predict"):
-        erase(page, 7)
-    path = place(page, DIGITS[7][0])
-    page.mouse.move(*path[0])
-    page.mouse.down()
+    erase(page, 7)
+    page.wait_for_selector("#eraser[aria-pressed=false]", timeout=PATIENCE_MS)
+    emptied(page)
+    assert "gone" not in page.locator("#hint").get_attribute("class")
+    page.get_by_label("Medium").check(force=True)
+    draw(page, 1)
     page.unroute("**/api/predict")
     for one in held:
         one.fallback()
-    nothing = "() => document.querySelector('#sentence').textContent === 'There is nothing on the canvas yet.'"
-    page.wait_for_function(nothing, timeout=PATIENCE_MS)
-    assert page.locator("#eraser").get_attribute("aria-pressed") == "true"
-    page.mouse.up()
-    emptied(page)
-    assert page.locator("#eraser").get_attribute("aria-pressed") == "false"
-    assert "gone" not in page.locator("#hint").get_attribute("class")
-    for _ in range(3):  # each stroke of the eraser comes back by itself
+    read(page, 1)
+    assert thumbs(page) == ["1", "7"], "another drawing"
+    for _ in (*DIGITS[1], *DIGITS[7]):  # each stroke of the eraser comes back by itself
         page.locator("#undo").click()
         page.wait_for_selector("#answer:not(.busy)", timeout=PATIENCE_MS)
     read(page, 7)
+
+
+def test_what_is_left_of_an_erased_picture_counts(page: Any) -> None:
+    page.locator("#file").set_input_files("tests/golden/dark-7.png")
+    answer(page)
+    page.locator("#eraser").click()
+    with page.expect_request("**/api/predict"):
+        by_mouse(page, place(page, DIGITS[7][1]))
+    answer(page)
+    page.get_by_label("Broad").check(force=True)
+    for y in range(5, 280, 15):
+        quickly(page, [[(0, y), (280, y)]])
+    emptied(page)
 
 
 def test_examples_push_no_drawing_out_until_they_are_drawn_on(page: Any) -> None:

@@ -13,7 +13,7 @@
  * @property {Record<string, number>} timing_ms  by stage in the gateway, and their total
  *
  * @typedef {{kind: "answer", answer: Answer, took_ms: number}} Answered  took_ms: from sending to having it
- * @typedef {{kind: "refused", sentence: string, blank: boolean}} Refused  asking again would not help; blank: for there is no ink
+ * @typedef {{kind: "refused", sentence: string}} Refused  asking again would not help
  * @typedef {{kind: "away", wait_ms: number, fault: boolean}} Away  it would, later; fault: unless this drawing itself trips the service
  */
 
@@ -43,7 +43,7 @@ export async function ask(picture) {
     if (!response.ok) {
       const problem = await response.json().catch(() => null); // a proxy's own page is no problem document
       const sentence = problem?.sentence ?? `The service did not take this drawing (${response.status}).`;
-      return { kind: "refused", sentence, blank: problem?.type === "/problems/nothing-drawn" };
+      return { kind: "refused", sentence };
     }
     const body = await response.json();
     return { kind: "answer", answer: body, took_ms: performance.now() - sent };

@@ -16,7 +16,7 @@ const FAULTS = 3; // after so many the drawing itself must be what the service t
 /**
  * @typedef {object} Listener
  * @property {(shown: Shown) => void} answered
- * @property {(sentence: string, blank: boolean) => void} refused  blank: for there is no ink
+ * @property {(sentence: string) => void} refused
  * @property {() => void} away
  * @property {(on: boolean) => void} busy
  */
@@ -63,7 +63,7 @@ export class Asker {
         faults = reply.fault ? (faulty === revision ? faults + 1 : 1) : 0;
         faulty = revision;
         if (faults === FAULTS && revision === this.drawing.revision) {
-          this.listener.refused("The service fails on this drawing. Change it, or try again later.", false);
+          this.listener.refused("The service fails on this drawing. Change it, or try again later.");
           return;
         }
         this.listener.away();
@@ -73,7 +73,7 @@ export class Asker {
       }
       wait = FIRST_WAIT_MS;
       if (revision !== this.drawing.revision) continue; // stale: the hand went on
-      if (reply.kind === "refused") this.listener.refused(reply.sentence, reply.blank);
+      if (reply.kind === "refused") this.listener.refused(reply.sentence);
       else {
         const network = Math.max(0, reply.took_ms - reply.answer.timing_ms.total);
         this.listener.answered({ answer: reply.answer, picture, client_ms: { encode, network } });

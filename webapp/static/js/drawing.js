@@ -76,10 +76,14 @@ export class Drawing extends EventTarget {
     this.#do({ kind: "sheet", items });
   }
 
+  /** The last that was done is a stroke of the eraser. */
+  get wasErased() {
+    const step = this.#steps[this.#steps.length - 1];
+    return step.kind === "stroke" && step.erases;
+  }
+
   /** The eraser has taken the last of the ink: the sheet is as good as new; undo brings back what the last stroke took. */
   renew() {
-    const step = this.#steps[this.#steps.length - 1];
-    if (this.live || step.kind !== "stroke" || !step.erases) return;
     this.#steps[this.#steps.length - 1] = { kind: "sheet", items: [] };
     this.#changed();
   }

@@ -7,6 +7,7 @@ import { Inside } from "./inside.js";
 import { drawByKeyboard, undoByKeyboard } from "./keyboard.js";
 import { onPicture, read } from "./picture.js";
 import { drawByPointer } from "./pointer.js";
+import { isBare } from "./render.js";
 import { examples, LastAnswers } from "./thumbs.js";
 import { tools } from "./tools.js";
 import { View } from "./view.js";
@@ -27,10 +28,7 @@ const asker = new Asker(drawing, {
     last.add(shown.answer);
     showCode(shown);
   },
-  refused(sentence, blank) {
-    view.refuse(sentence);
-    if (blank) drawing.renew();
-  },
+  refused: (sentence) => view.refuse(sentence),
   away: () => view.away(),
   busy: (on) => view.busy(on),
 });
@@ -38,6 +36,7 @@ const asker = new Asker(drawing, {
 drawing.addEventListener("change", () => {
   if (drawing.isUntouched) view.reset();
   else if (drawing.isBlank) view.refuse("There is nothing to erase yet. To draw, press the eraser again.");
+  else if (drawing.wasErased && isBare(drawing.items)) drawing.renew();
   else ask();
 });
 

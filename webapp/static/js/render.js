@@ -9,6 +9,7 @@ import { lines, SHEET } from "./strokes.js";
 
 /** @type {Colours} */
 export const PLAIN = { paper: "#fff", ink: "#000" };
+const MIN_CONTRAST = 24; // grey levels: below this the gateway takes a sheet for blank (digits/images.py)
 
 /**
  * The colours of a sheet: a picture brings its own paper, and ink that shows on it.
@@ -70,6 +71,22 @@ export function png(items) {
   return new Promise((resolve, reject) => {
     canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("the canvas gave no PNG"))), "image/png");
   });
+}
+
+/**
+ * Whether no ink can be seen on the sheet, by the gateway's own measure: strokes are there, but the eraser took them.
+ * @param {Item[]} items
+ */
+export function isBare(items) {
+  paintSheet(context, items, PLAIN);
+  const { data } = context.getImageData(0, 0, SHEET, SHEET);
+  let [darkest, lightest] = [255, 0];
+  for (let at = 0; at < data.length; at++) {
+    if (at % 4 === 3) continue; // opaque anyway
+    if (data[at] < darkest) darkest = data[at];
+    if (data[at] > lightest) lightest = data[at];
+  }
+  return lightest - darkest < MIN_CONTRAST;
 }
 
 /**
