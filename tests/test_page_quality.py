@@ -188,6 +188,28 @@ def test_large_type_has_room_on_a_small_screen(chromium: Any, site: str, path: s
     page.context.close()
 
 
+@pytest.mark.parametrize(
+    ("width", "size_px"), [(320, 16), (320, 20), (320, 24), (320, 32), (360, 20), (360, 24), (480, 24), (480, 32), (1024, 16)]
+)
+def test_the_notice_of_no_network_moves_and_covers_nothing(chromium: Any, site: str, width: int, size_px: int) -> None:
+    page = opened(chromium, site, viewport={"width": width, "height": 740})
+    page.context.new_cdp_session(page).send("Page.setFontSizes", {"fontSizes": {"standard": size_px}})
+    page.goto(f"{site}/about")
+    boxes = """() => ['.brand', '.nav-item', '.nav-item + .nav-item', '#theme', 'main', '#offline'].map(one => {
+      const { x, y, right, bottom } = document.querySelector(one).getBoundingClientRect();
+      return [x, y, right, bottom];
+    })"""
+    *before, _ = page.evaluate(boxes)
+    page.context.set_offline(True)
+    page.wait_for_selector("#offline", timeout=PATIENCE_MS)
+    *after, (left, top, right, bottom) = page.evaluate(boxes)
+    assert after == before
+    assert 0 <= left < right <= width
+    covered = [box for box in after[1:] if box[0] < right and left < box[2] and box[1] < bottom and top < box[3]]
+    assert covered == [], "but for the brand's lowest pixels, which hold no letter"
+    page.context.close()
+
+
 def test_people_who_mistype_an_address_get_a_page_and_programs_a_problem(site: str) -> None:
     browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
     for path, accept, kind in (
