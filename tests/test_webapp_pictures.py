@@ -97,6 +97,30 @@ def test_what_is_no_frame_stays() -> None:
     assert oddity(seen(drawings.png(full))) is Oddity.SCRIBBLE
 
 
+def boxy_zero(pen: int, inside: Callable[[ImageDraw.ImageDraw], object] = lambda pen: None) -> Image.Image:
+    """A 0 of straight lines, 140×200, and what is put in it."""
+    picture = Image.new("L", (280, 280), 255)
+    hand = ImageDraw.Draw(picture)
+    hand.rounded_rectangle((70, 40, 210, 240), 5, outline=0, width=pen)
+    inside(hand)
+    return picture
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("picture", [
+    boxy_zero(12, lambda hand: hand.line((165, 95, 115, 185), fill=0, width=12)),
+    boxy_zero(12, lambda hand: hand.ellipse((130, 130, 150, 150), fill=0)),
+    boxy_zero(6, lambda hand: hand.rectangle((137, 137, 143, 143), fill=205)),
+    boxy_zero(8, lambda hand: hand.line((140, 80, 140, 200), fill=180, width=3)),
+    boxy_zero(28).crop((46, 16, 234, 264)), boxy_zero(14).crop((64, 34, 217, 247)),
+    boxy_zero(4).resize((28, 28)).crop((6, 3, 22, 25)),
+], ids=["slashed", "dotted", "with a speck", "with what an eraser left", "filling", "filling, thinner", "tiny"])  # fmt: skip
+def test_a_0_of_straight_lines_is_no_frame(picture: Image.Image, dark: bool, form: str) -> None:
+    data = FORMATS[form](Image.fromarray(255 - np.asarray(picture)) if dark else picture)
+    assert np.array_equal(ink_in(decode(data), data), ink_of(decode(data)))
+
+
 def test_no_digit_is_taken_for_a_frame(shared: Path) -> None:
     pen = drawings.load(shared / "data" / "pen-digits-dev.npz")
     for brush_px, size in ((12, 0.9), (28, 0.4)):
@@ -129,8 +153,10 @@ def test_ink_as_bright_as_its_paper_is_told_by_its_colour(
 
 
 def test_plain_paper_is_blank_whatever_its_tint() -> None:
-    noise = np.random.default_rng(0).normal((230, 220, 190), 6, (280, 280, 3))
-    for picture in (Image.fromarray(noise.clip(0, 255).astype(np.uint8)), Image.new("RGB", (280, 280), (240, 230, 90))):
+    r = np.random.default_rng(0)
+    noise = [r.normal((230, 220, 190), 6, (280, 280, 3)), r.normal((205, 200, 185), (4, 3, 8), (1000, 1000, 3))]
+    noisy = [Image.fromarray(levels.clip(0, 255).astype(np.uint8)) for levels in noise]
+    for picture in (*noisy, Image.new("RGB", (280, 280), (240, 230, 90))):
         with pytest.raises(BlankCanvas):
             seen(encoded(picture))
     with pytest.raises(BlankCanvas):

@@ -22,6 +22,8 @@ ALONG: Final = 0.8
 """It is there along so much of each side at least: corners may be round, and a scan's edge torn."""
 SOLID: Final = 128
 """Ink at least this dark is the frame's own, not what a JPEG leaves around it."""
+TALL: Final = 1 / 3
+"""A digit is at least so large a part of the box that somebody drew for it: less is a dot in a 0."""
 COLOURFUL: Final = 64
 """One of red, green and blue differs by so many levels at least where brightness does not; a camera's noise does by fewer."""
 WHITES: Final = (1023, 4095)
@@ -44,10 +46,30 @@ def ink_in(picture: Picture, data: bytes) -> Ink:
             raise
         picture, ink = plainer, ink_of(plainer)
     if _is_edged(ink):
-        ink = _of_sheet(_inside(_with_edge(picture, data)), ink)
-        if _is_edged(ink) and _is_edged(line := _solid(ink)):
-            ink = _of_sheet(_inside(255 - line), ink)
+        framed = _with_edge(picture, data)
+        if framed is not None and _is_dark_around(framed):
+            ink = _of_sheet(_inside(framed), ink)
+        if _is_edged(ink) and _is_edged(box := _solid(ink)):
+            ink = _in_box(255 - box, ink)
     return ink
+
+
+def _is_dark_around(framed: Grey) -> bool:
+    """Whether something dark reaches the picture's edge."""
+    return bool(2 * np.median(border_of(framed)) <= int(framed.min()) + int(framed.max()))
+
+
+def _in_box(box: Grey, otherwise: Ink) -> Ink:
+    """The digit in a box that was drawn on the paper.  Otherwise, if the box may be a 0 in itself: with a slash by the same pen
+    in it, a dot, or what an eraser left."""
+    sheet = _inside(box)
+    ink = _of_sheet(sheet, otherwise)
+    if sheet is None or ink is otherwise:
+        return otherwise
+    line_px = (box.shape[0] - sheet.shape[0]) // 2
+    pen_px = np.count_nonzero(ink >= SOLID) / np.hypot(*ink.shape)  # of a straight stroke; more where it bends
+    is_tall = max(ink.shape) >= TALL * max(sheet.shape)
+    return ink if is_tall and sheet.min() < SOLID and line_px < pen_px else otherwise
 
 
 def _is_edged(ink: Ink) -> bool:
@@ -95,7 +117,9 @@ def _inside(framed: Grey | None) -> Grey | None:
     for cut in range(1, min(_thin(framed), (min(framed.shape) - 1) // 2) + 1):
         inside = framed[cut:-cut, cut:-cut]
         if _is_paper(border_of(inside), darkest, lightest):
-            return inside
+            # where there is less paper than ink, this is the middle of a light stroke around a dark hole
+            light = np.count_nonzero(inside > (darkest + lightest) / 2)
+            return inside if 2 * light > inside.size else None
     return None
 
 
@@ -129,5 +153,6 @@ def _plainer(picture: Image.Image, data: bytes) -> Image.Image | None:
 
 
 def _range(channel: Image.Image) -> int:
-    darkest, lightest = channel.getextrema()
+    """Between the darkest and the lightest place, in levels; a place is a few pixels, so that noise is none."""
+    darkest, lightest = channel.reduce(min(4, *channel.size)).getextrema()
     return int(lightest) - int(darkest)  # type: ignore[arg-type]  # tuples only where there are several channels

@@ -8,6 +8,7 @@ import { packed, WIDTHS } from "./strokes.js";
  */
 
 export const MOST_STEPS = 200;
+const SWEEP_MS = 400; // who rubs goes to and fro faster than that, and who has looked draws later
 
 /** Changes are told by a "change" event; a new tool, or a brush put down, by "tool". */
 export class Drawing extends EventTarget {
@@ -21,6 +22,7 @@ export class Drawing extends EventTarget {
   live = null;
   width = WIDTHS[1];
   erasing = false;
+  #emptied = -Infinity; // when the eraser took the last of the ink, in ms
 
   /** @returns {Item[]}  what is to be seen, first drawn first; an item stays the same object when it is undone and comes back */
   get items() {
@@ -52,7 +54,8 @@ export class Drawing extends EventTarget {
    * @param {boolean} [erases]
    */
   begin(point, erases = this.erasing) {
-    this.live = { kind: "stroke", erases, width: this.width, points: [point] };
+    const sweeps = this.isUntouched && performance.now() - this.#emptied < SWEEP_MS;
+    this.live = { kind: "stroke", erases: erases || sweeps, width: this.width, points: [point] };
     this.dispatchEvent(new Event("tool"));
   }
 
@@ -60,7 +63,11 @@ export class Drawing extends EventTarget {
   end() {
     const stroke = this.live;
     this.live = null;
-    if (stroke) this.#do({ ...stroke, points: packed(stroke.points) });
+    if (!stroke) return;
+    if (stroke.erases && !this.erasing && this.isUntouched) {
+      this.#emptied = performance.now(); // one more sweep, over an empty sheet
+      this.dispatchEvent(new Event("tool"));
+    } else this.#do({ ...stroke, points: packed(stroke.points) });
   }
 
   clear() {
@@ -85,6 +92,7 @@ export class Drawing extends EventTarget {
   /** The eraser has taken the last of the ink: the sheet is as good as new; undo brings back what the last stroke took. */
   renew() {
     this.#steps[this.#steps.length - 1] = { kind: "sheet", items: [] };
+    this.#emptied = performance.now();
     this.#changed();
   }
 

@@ -54,9 +54,10 @@ export function drawByKeyboard(board, cursor, tell, predict) {
   /** @type {Record<string, () => void>}  on the sheet */
   const keys = {
     " ": () => {
+      const erased = drawing.erasing;
       if (down) lift();
       else press();
-      tell(down ? "Brush down." : "Brush up.");
+      tell(down ? "Brush down." : erased && drawing.isUntouched ? "Nothing is left. Brush." : "Brush up.");
     },
     Enter: () => {
       if (down) tell("Brush up.");

@@ -3,6 +3,7 @@
 
 export const SHEET = 280;
 export const WIDTHS = [12, 20, 28];
+const EDGE = 2; // what an eraser takes beside its width: ink's edges are smoothed, and as wide a line would leave their outline
 
 /**
  * @typedef {[x: number, y: number, pressure: number]} Point  pressure 0.5 is an ordinary hand
@@ -17,8 +18,9 @@ export const WIDTHS = [12, 20, 28];
  * @param {Stroke} stroke
  * @returns {{d: string, width: number}[]}  SVG path data and line width
  */
-export function lines({ points: kept, width }) {
+export function lines({ points: kept, width: chosen, erases }) {
   const points = unpacked(kept);
+  const width = erases ? chosen + EDGE : chosen;
   const first = points[0];
   if (points.length === 1) return [{ d: `M${at(first)}l.01 0`, width: width * thickness(first) }];
   const last = points[points.length - 1];
