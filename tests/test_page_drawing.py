@@ -118,6 +118,41 @@ def test_an_empty_sheet_gives_the_brush_back(page: Any, emptied: str) -> None:
     assert darkest(page) < 60
 
 
+def test_an_eraser_along_a_strokes_own_path_leaves_nothing(page: Any) -> None:
+    sheet = page.locator("#canvas")
+    for stroke in (("Space", *["ArrowDown"] * 8, "Space"), ("e", "Space", *["ArrowUp"] * 8, "Space")):
+        for key in stroke:
+            sheet.press(key)
+    assert page.locator("#told").inner_text() == "Nothing is left. Brush."
+    assert page.locator("#sentence").inner_text() == "Draw a digit."
+    assert page.locator("#eraser").get_attribute("aria-pressed") == "false"
+
+
+def test_who_rubs_on_when_nothing_is_left_draws_nothing(page: Any) -> None:
+    by_mouse(page, place(page, DIGITS[1][0]))
+    page.locator("#eraser").click()
+    page.get_by_label("Broad").check(force=True)
+    page.evaluate(
+        """(points) => { // within one frame, as quick as no hand is
+          const sheet = document.querySelector('#canvas');
+          const tell = (kind, {x, y}) => sheet.dispatchEvent(
+            new PointerEvent(kind, {pointerId: 1, button: 0, buttons: 1, clientX: x, clientY: y, bubbles: true}));
+          for (let sweep = 0; sweep < 3; sweep++) {
+            tell('pointerdown', points[0]);
+            for (const point of points) tell('pointermove', point);
+            tell('pointerup', points.at(-1));
+          }
+        }""",
+        [{"x": x, "y": y} for x, y in place(page, DIGITS[1][0])],
+    )
+    assert darkest(page) > 245
+    assert page.locator("#sentence").inner_text() == "Draw a digit."
+    assert page.locator("#undo").get_attribute("aria-disabled") == "false"
+    page.wait_for_timeout(500)
+    by_mouse(page, place(page, DIGITS[1][0]))
+    assert answer(page) == "1", "who has looked draws"
+
+
 def darkest(page: Any) -> int:
     """The darkest level on the screen's sheet."""
     pixels(page)

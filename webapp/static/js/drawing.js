@@ -92,8 +92,8 @@ export class Drawing extends EventTarget {
   /** The eraser has taken the last of the ink: the sheet is as good as new; undo brings back what the last stroke took. */
   renew() {
     this.#steps[this.#steps.length - 1] = { kind: "sheet", items: [] };
-    this.#emptied = performance.now();
     this.#changed();
+    this.#emptied = performance.now();
   }
 
   undo() {
@@ -116,6 +116,7 @@ export class Drawing extends EventTarget {
   take(width, erasing) {
     this.width = width;
     this.erasing = erasing;
+    this.#emptied = -Infinity;
     this.dispatchEvent(new Event("tool"));
   }
 
