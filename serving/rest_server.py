@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -33,16 +35,25 @@ MAX_HEAD_BYTES = 2**20
 """Bytes of a request's line and headers; upstream has no limit but memory here either."""
 NOBODY = Reply(499, b"")
 """For a client that has gone: it ends the request and is not sent."""
+GRACE_S = 2.0
+"""Who sends no more may still wait for the answer, or have gone: there is no telling, and after this it is taken for gone."""
 REASONS = {429: "Client Error", 499: "Client Closed Request", 504: "Gateway Time-out"}
 
 
 class _Client:
     """The other end of a connection (turns.Asker).  Not the connection itself: that would be a circle, for it has its request."""
 
-    __slots__ = ("gone",)
+    __slots__ = ("_leaves",)
 
     def __init__(self) -> None:
-        self.gone = False
+        self._leaves = math.inf  # on time.monotonic's clock
+
+    @property
+    def gone(self) -> bool:
+        return time.monotonic() >= self._leaves
+
+    def leaves(self, in_s: float) -> None:
+        self._leaves = min(self._leaves, time.monotonic() + in_s)
 
 
 class _Protocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are not looked at
@@ -115,8 +126,17 @@ class _Protocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are
         if not self.pipeline:  # it may be paused for the length of the body, and who does not read sees no end
             self.flow.resume_reading()
 
+    def eof_received(self) -> bool:
+        """The client sends no more.  Returns whether it is still answered: libevent, upstream's library, does so."""
+        if self.cycle is None or self.cycle.response_complete or not self._in_head:
+            return False
+        last = self.pipeline[0][0] if self.pipeline else self.cycle
+        last.keep_alive = False
+        self._asker.leaves(GRACE_S)
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
-        self._asker.gone = True
+        self._asker.leaves(0)
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving import flags, runners
+from serving import flags, rest_server, runners
 from serving.batching import BatchPool
 from serving.batching_options import BatchingOptions
 from serving.grpc_calls import Call, GrpcServer
@@ -48,7 +48,8 @@ def runner(model: Model, batches: bool) -> Any:
 
 
 @pytest.mark.parametrize("batches", [False, True])
-def test_calls_in_line_whose_client_has_gone_are_not_run(batches: bool) -> None:
+def test_calls_in_line_whose_client_has_gone_are_not_run(batches: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runners, "HELD_S", 2 * PATIENCE_S)  # so that the slot stays the only one
     model, cancelled = Model(), threading.Semaphore(0)
     made = runner(model, batches)
 
@@ -149,7 +150,11 @@ def start_rest() -> Iterator[StartRest]:
 
 @pytest.mark.parametrize("body_bytes", [1, LONG])
 @pytest.mark.parametrize("batches", [False, True])
-def test_rest_requests_in_line_whose_client_has_gone_are_not_run(start_rest: StartRest, batches: bool, body_bytes: int) -> None:
+def test_rest_requests_in_line_whose_client_has_gone_are_not_run(
+    start_rest: StartRest, batches: bool, body_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest_server, "GRACE_S", 0.1)
+    monkeypatch.setattr(runners, "HELD_S", 2 * PATIENCE_S)  # so that the slot stays the only one
     rest = start_rest(batches)
     rest.model.go_on[1].set()
     with rest.ask(body_bytes) as first:
@@ -169,7 +174,10 @@ def test_rest_requests_in_line_whose_client_has_gone_are_not_run(start_rest: Sta
     assert len(rest.model.threads) == 2
 
 
-def test_a_rest_request_whose_client_has_gone_before_a_thread_was_free_is_not_even_read(start_rest: StartRest) -> None:
+def test_a_rest_request_whose_client_has_gone_before_a_thread_was_free_is_not_even_read(
+    start_rest: StartRest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest_server, "GRACE_S", 0.1)
     rest = start_rest(batches=False, threads=1)
     rest.model.go_on[1].set()
     with rest.ask() as first:
@@ -181,6 +189,33 @@ def test_a_rest_request_whose_client_has_gone_before_a_thread_was_free_is_not_ev
     with rest.ask() as last:
         assert last.recv(100).startswith(b"HTTP/1.1 200 ")
     assert (len(rest.api.ended), len(rest.model.threads)) == (2, 2)
+
+
+@pytest.mark.parametrize("body_bytes", [1, LONG])
+@pytest.mark.parametrize("batches", [False, True])
+def test_a_client_that_only_sends_no_more_is_answered(start_rest: StartRest, batches: bool, body_bytes: int) -> None:
+    rest = start_rest(batches)
+    for event in rest.model.go_on[1:]:
+        event.set()
+    with rest.ask(body_bytes) as first:
+        assert rest.model.begun[0].wait(PATIENCE_S)
+        with rest.ask(body_bytes) as second:
+            second.sendall(b"GET /again HTTP/1.1\r\n\r\n")
+            for one in (first, second):
+                one.shutdown(socket.SHUT_WR)
+            time.sleep(0.3)
+            rest.model.go_on[0].set()
+            assert whole(first).count(b"HTTP/1.1 200 ") == 1
+            assert whole(second).count(b"HTTP/1.1 200 ") == 2, "the one behind it too"
+    with socket.create_connection(("127.0.0.1", rest.port), PATIENCE_S) as half:
+        half.sendall(b"POST /v1/models/m:predict HTTP/1.1\r\ncontent-length: 2\r\n\r\nx")
+        half.shutdown(socket.SHUT_WR)
+        assert not whole(half), "a body that lacks its end is none"
+
+
+def whole(client: socket.socket) -> bytes:
+    """What comes until the server closes."""
+    return b"".join(iter(lambda: client.recv(1000), b""))
 
 
 def test_a_connection_whose_clients_request_was_answered_takes_the_next_one(start_rest: StartRest) -> None:
