@@ -14,11 +14,10 @@ from digits.errors import DataUnavailable  # noqa: E402
 from digits.strokes import synthetic  # noqa: E402
 from training import cache  # noqa: E402
 from training.augment import Augmenter  # noqa: E402
-from training.batches import Batches  # noqa: E402
+from training.batches import Batches, Fresh  # noqa: E402
 from training.brush import redrawn  # noqa: E402
 from training.calibrate import choose_threshold, fit_temperature, nll, reliability, tempered  # noqa: E402
 from training.corruptions import CORRUPTIONS  # noqa: E402
-from training.crew import Fed, crew  # noqa: E402
 from training.data import load, padded, standardise, statistics  # noqa: E402
 from training.distil import Distilled, Teachers, accuracy  # noqa: E402
 from training.learning import schedule  # noqa: E402
@@ -26,7 +25,6 @@ from training.lessons import build  # noqa: E402
 from training.network import PARAMETERS, lenet5_v2, residual  # noqa: E402
 from training.pools import Pools  # noqa: E402
 from training.recipe import Recipe  # noqa: E402
-from training.sources import Fresh  # noqa: E402
 
 IMAGES, LABELS = synthetic(60, seed=4)
 POOLS = Pools((IMAGES, IMAGES, IMAGES), (LABELS, LABELS, LABELS))
@@ -66,22 +64,6 @@ def test_batches_are_a_function_of_seed_epoch_and_index() -> None:
     assert (x.shape, x.dtype, y.shape) == ((32, 32, 32, 1), np.float32, (32, 10))
 
 
-def test_a_crew_draws_the_same_digits() -> None:
-    recipe = Recipe(epoch_images=96, batch=32)
-    fresh = Fresh(POOLS, recipe)
-    with crew(2, fresh) as workers:
-        fed = Fed(fresh, workers, 2)
-        alone, helped = (Batches(source, recipe, PIXELS, seed=1, epoch=5) for source in (fresh, fed))
-        for index in range(3):
-            for mine, same in zip(alone[index], helped[index], strict=True):
-                assert np.array_equal(mine, same)
-        for mine, same in zip(
-            fresh.labelled(np.random.default_rng(3), 0), fed.labelled(np.random.default_rng(3), 0), strict=True
-        ):
-            assert np.array_equal(mine, same)
-        assert helped.workers == 4, "Keras asks for several at a time"
-
-
 def test_the_rate_falls_twice_and_each_fall_ends_gently() -> None:
     recipe = Recipe(epochs=10, restart=6, settle_epochs=2, epoch_images=320, batch=32, peak_rate=3e-3, restart_rate=1e-3)
     assert [epoch for epoch in range(10) if recipe.settles(epoch)] == [4, 5, 8, 9]
@@ -118,50 +100,60 @@ def test_teachers_answer_with_their_mean() -> None:
 
 
 class Counting(Teachers):
-    """Teachers that count the digits they are asked about; batches are filled up with some that were in them."""
+    """Teachers that count what they are asked."""
 
     asked = 0
 
     def __call__(self, x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        self.asked += len(np.unique(x, axis=0))
+        self.asked += len(x)
         return super().__call__(x)
 
 
 def test_lessons_are_judged_once_and_drawn_from_by_strength(tmp_path: Path) -> None:
     recipe = Recipe(epochs=3, settle_epochs=1, epoch_images=64, batch=32, lessons=2, settled_lessons=1)
     teachers = Counting([residual()], "float32", temperature=2.0)
-    digits = Fresh(POOLS, recipe)
-    source = build(digits, recipe, PIXELS, teachers, 1, tmp_path, say=lambda _: None)
+    source = build(POOLS, recipe, PIXELS, teachers, 1, tmp_path, say=lambda _: None)
     written = sum(
-        np.count_nonzero(lesson["answer"].any(1))
-        for lesson in (np.load(tmp_path / f"lesson-{number}.npy") for number in (1, 2, 3))
+        len(lesson["labels"]) - np.count_nonzero(~lesson["answers"].any(1))
+        for lesson in (np.load(tmp_path / f"lesson-{number}.npz") for number in (1, 2, 3))
     )
     assert teachers.asked == written < 3 * 64, "what was drawn by rule needs no answer"
     assert source.teachers == 1
     assert teachers.sha256 in source.identity
 
-    strong, gentle = ([np.load(tmp_path / f"lesson-{n}.npy") for n in numbers] for numbers in ((1, 2), (3,)))
+    strong, gentle = ([np.load(tmp_path / f"lesson-{n}.npz") for n in numbers] for numbers in ((1, 2), (3,)))
     for epoch, lessons in ((0, strong), (2, gentle)):
         pixels, targets = source.draw(np.random.default_rng(5), epoch)
         assert (pixels.shape, pixels.dtype, targets.shape, targets.dtype) == ((32, 32, 32), np.float32, (32, 20), np.float32)
-        held = {image.tobytes() for lesson in lessons for image in lesson["image"]}
+        held = {image.tobytes() for lesson in lessons for image in lesson["images"]}
         assert {image.astype(np.uint8).tobytes() for image in pixels} <= held
         judged = targets[:, 10:].any(1)
         assert 0 < judged.sum() < 32
         answers = teachers(standardise(pixels[judged], *PIXELS))
         assert targets[judged, 10:] == pytest.approx(answers, abs=1e-5), "what was kept was asked"
-    assert not np.array_equal(strong[0]["image"], strong[1]["image"])
+    assert not np.array_equal(strong[0]["images"], strong[1]["images"])
 
-    (tmp_path / "lesson-2.npy").write_bytes((tmp_path / "lesson-2.npy").read_bytes()[:-100])  # cut off by a kill
+    (tmp_path / "lesson-2.npz").write_bytes((tmp_path / "lesson-2.npz").read_bytes()[:-100])  # cut off by a kill
     teachers.asked = 0
-    again = build(digits, recipe, PIXELS, teachers, 1, tmp_path, say=lambda _: None)
+    again = build(POOLS, recipe, PIXELS, teachers, 1, tmp_path, say=lambda _: None)
     assert 0 < teachers.asked < 64, "only the lesson that was lost"
     for mine, same in zip(source.draw(np.random.default_rng(5), 0), again.draw(np.random.default_rng(5), 0), strict=True):
         assert np.array_equal(mine, same)
-    build(digits, recipe, PIXELS, Counting([lenet5_v2()], "float32", 2.0), 1, tmp_path, say=lambda _: None)
+    build(POOLS, recipe, PIXELS, Counting([lenet5_v2()], "float32", 2.0), 1, tmp_path, say=lambda _: None)
     teachers.asked = 0
-    build(digits, recipe, PIXELS, teachers, 1, tmp_path, say=lambda _: None)
+    build(POOLS, recipe, PIXELS, teachers, 1, tmp_path, say=lambda _: None)
     assert teachers.asked == written, "another teacher's lessons are not taken for these"
+
+
+def test_a_cache_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: object, **arrays: object) -> None:
+        Path(str(file)).write_bytes(b"half")
+        raise OSError("5000 requested and 12 written")  # numpy's words for a full disk
+
+    monkeypatch.setattr(cache.np, "savez_compressed", full)
+    with pytest.raises(OSError, match=r"pools\.npz could not be written: 5000 requested and 12 written"):
+        cache.write(tmp_path / "pools.npz", "key", x=IMAGES)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_distilled_loss_is_least_where_the_pupil_answers_as_its_teachers() -> None:

@@ -81,12 +81,11 @@ def test_a_killed_run_resumes_after_its_last_epoch_and_reports(small_mnist: Path
 
 def test_a_resumed_run_ends_where_the_whole_one_does(tmp_path: Path) -> None:
     """Weights, moments, averages, dropout's masks, what decays and which epoch is drawn: all as if nothing had happened."""
-    from training.augment import Pixels
+    from training.batches import Fresh, Pixels, Targets
     from training.data import Mnist
     from training.fit import CannotResume, train
     from training.pools import Pools
     from training.recipe import Recipe
-    from training.sources import Fresh, Targets
 
     class Noting(Fresh):
         """Keeps the epochs it was asked for."""
@@ -157,11 +156,11 @@ def test_ctrl_c_ends_a_run_in_one_line_however_often_it_is_pressed(small_mnist: 
 
 
 def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
+    from training.batches import Fresh
     from training.data import Mnist
     from training.fit import CannotResume, train
     from training.pools import Pools
     from training.recipe import Recipe
-    from training.sources import Fresh
 
     images, labels = synthetic(4, seed=1)
     mnist = Mnist(images, labels, images, labels, images, labels, "")

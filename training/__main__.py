@@ -20,11 +20,7 @@ from digits.errors import DataUnavailable
 from digits.provenance import git_commit
 
 if TYPE_CHECKING:
-    from training.crew import Fed
-    from training.data import Mnist
-    from training.distil import Teachers
     from training.recipe import Recipe
-    from training.sources import Fresh, Source
 
 
 STOPPED = 128 + signal.SIGINT
@@ -65,10 +61,7 @@ def _options() -> argparse.ArgumentParser:
         "--out", type=Path, help="folder for checkpoints, model and report: runs/latest, or runs/smoke with --limit"
     )
     parser.add_argument(
-        "--network",
-        choices=["lenet5_v2", "plain3", "plain5", "plain7"],
-        default="lenet5_v2",
-        help="the served network or a teacher",
+        "--network", choices=["lenet5_v2", "residual"], default="lenet5_v2", help="the served network or its teacher"
     )
     parser.add_argument("--epochs", type=_at_least(1), help="instead of the recipe's")
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16"], help="instead of the recipe's")
@@ -79,10 +72,6 @@ def _options() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--teachers", type=Path, nargs="+", default=[], metavar="KERAS", help="distil these networks' mean answer"
-    )
-    parser.add_argument("--pools", type=Path, metavar="NPZ", help="cache of the digits to draw from: pools.npz in --out")
-    parser.add_argument(
-        "--feeders", type=_at_least(0), metavar="N", help="processes that distort digits: 0 on up to four cores, else all but two"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     return parser
@@ -120,10 +109,9 @@ def _train(options: argparse.Namespace) -> int:
     import keras
 
     from digits import drawings
-    from training import data, files, pools
-    from training.crew import Fed, crew
+    from training import data, files, fit, lessons, pools, report
+    from training.batches import Fresh, Source
     from training.distil import Teachers
-    from training.sources import Fresh
 
     out = options.out or Path("runs/smoke" if options.limit else "runs/latest")
     out.mkdir(parents=True, exist_ok=True)
@@ -134,35 +122,16 @@ def _train(options: argparse.Namespace) -> int:
         drawings.load(options.drawings)  # said now, not after hours
     if options.limit:
         mnist = mnist.limited(options.limit)
+    statistics = data.statistics(mnist.train_images)
     recipe = recipe_of(options)
     sizes = f"{len(mnist.train_images):,} digits to learn from, {len(mnist.held_images):,} held out"
     say(f"{sizes}; Keras {keras.__version__} on {keras.backend.backend()}")
     teachers = Teachers.load(options.teachers, recipe.precision, recipe.teacher_temperature) if options.teachers else None
-    pool = pools.build(mnist, recipe.synthetic_images, options.seed, options.pools or out / "pools.npz", say)
-    fresh, feeders = Fresh(pool, recipe), _feeders(options)
-    if not feeders:
-        return _learn(options, recipe, mnist, fresh, teachers, out, commit)
-    with crew(feeders, fresh) as workers:
-        return _learn(options, recipe, mnist, Fed(fresh, workers, feeders), teachers, out, commit)
-
-
-def _feeders(options: argparse.Namespace) -> int:
-    cores = os.cpu_count() or 1
-    feeders: int = options.feeders if options.feeders is not None else cores - 2 if cores > 4 else 0
-    return feeders
-
-
-def _learn(
-    options: argparse.Namespace, recipe: Recipe, mnist: Mnist, digits: Fresh | Fed, teachers: Teachers | None, out: Path,
-    commit: str,
-) -> int:  # fmt: skip
-    from training import data, fit, lessons, report
-
-    statistics = data.statistics(mnist.train_images)
-    source: Source = digits
+    pool = pools.build(mnist, recipe.synthetic_images, options.seed, out / "pools.npz", say)
+    source: Source = Fresh(pool, recipe)
     if teachers is not None:
         say(f"teachers: {', '.join(map(str, options.teachers))}")
-        source = lessons.build(digits, recipe, statistics, teachers, options.seed, out / "lessons", say)
+        source = lessons.build(pool, recipe, statistics, teachers, options.seed, out / "lessons", say)
     seeds = range(options.seed, options.seed + options.seeds)
     reports = []
     for seed in seeds:

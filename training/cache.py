@@ -31,26 +31,6 @@ def write(path: Path, key: str, **arrays: NDArray[Any]) -> None:
         np.savez_compressed(scratch, **contents)
 
 
-def mapped(path: Path, key: str) -> NDArray[Any] | None:
-    """The array that was written under this key, left on disk and read as it is asked for; None if there is no whole one."""
-    try:
-        if path.with_suffix(".key").read_text() != key:
-            return None
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError):
-        return None
-    return array
-
-
-def write_mapped(path: Path, key: str, array: NDArray[Any]) -> None:
-    """Write one array (an .npy, uncompressed), whole or not at all."""
-    path.with_suffix(".key").unlink(missing_ok=True)
-    with files.whole(path) as scratch, scratch.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-    with files.whole(path.with_suffix(".key")) as scratch:  # the file that decides whether the array counts
-        scratch.write_text(key)
-
-
 def digest(*modules: ModuleType) -> str:
     """Digest of the code that makes the arrays, so that changed code is not answered from an old file."""
     text = b"".join(Path(module.__file__ or "").read_bytes() for module in modules)

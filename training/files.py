@@ -12,12 +12,19 @@ WRITING = ".writing-"
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a name to write under, which becomes `path` if all went well and is gone if not."""
+    """Give a name to write under, which becomes `path` if all went well and is gone if not.
+
+    Raises OSError naming the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f"{WRITING}{os.getpid()}-{path.name}")
     try:
         yield scratch
         scratch.replace(path)
+    except OSError as exc:
+        if exc.filename is not None:
+            raise
+        raise OSError(f"{path} could not be written: {exc}") from exc  # as of numpy, on a full disk
     finally:
         scratch.unlink(missing_ok=True)
 

@@ -15,15 +15,14 @@ import keras
 import numpy as np
 
 from digits.contract import Images28
-from training import augment, batches, cache, data, distil, files, learning, network, sources
-from training.batches import Batches
+from training import augment, batches, cache, data, distil, files, learning, network
+from training.batches import Batches, Source
 from training.data import Labels, Mnist, padded, standardise
 from training.network import rebuilt
 from training.recipe import Recipe
-from training.sources import Source
 
 HISTORY = "history.json"
-CODE = cache.digest(augment, batches, data, distil, learning, network, sources, sys.modules[Recipe.__module__])
+CODE = cache.digest(augment, batches, data, distil, learning, network, sys.modules[Recipe.__module__])
 """Of what shapes a run, as it was imported; not of this file, whose words may change."""
 History = list[dict[str, float]]
 

@@ -16,12 +16,12 @@ from digits.contract import Images28, Probabilities
 from digits.provenance import installed
 from digits.strokes import synthetic
 from training import files
+from training.batches import Source
 from training.brush import redrawn
 from training.calibrate import choose_threshold, fit_temperature, reliability, tempered
 from training.data import Labels, Mnist, padded, standardise
 from training.fit import Trained
 from training.recipe import Recipe
-from training.sources import Source
 
 DRAWING_SETTINGS = {
     "brush 12, 80 %": (12, 0.8),
