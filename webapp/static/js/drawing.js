@@ -23,6 +23,7 @@ export class Drawing extends EventTarget {
   width = WIDTHS[1];
   erasing = false;
   #emptied = -Infinity; // when the eraser took the last of the ink, in ms
+  #sweeps = false; // the stroke being drawn is one more sweep over the sheet that the eraser has just emptied
 
   /** @returns {Item[]}  what is to be seen, first drawn first; an item stays the same object when it is undone and comes back */
   get items() {
@@ -54,8 +55,8 @@ export class Drawing extends EventTarget {
    * @param {boolean} [erases]
    */
   begin(point, erases = this.erasing) {
-    const sweeps = this.isUntouched && performance.now() - this.#emptied < SWEEP_MS;
-    this.live = { kind: "stroke", erases: erases || sweeps, width: this.width, points: [point] };
+    this.#sweeps = this.isUntouched && performance.now() - this.#emptied < SWEEP_MS;
+    this.live = { kind: "stroke", erases: erases || this.#sweeps, width: this.width, points: [point] };
     this.dispatchEvent(new Event("tool"));
   }
 
@@ -64,8 +65,8 @@ export class Drawing extends EventTarget {
     const stroke = this.live;
     this.live = null;
     if (!stroke) return;
-    if (stroke.erases && !this.erasing && this.isUntouched) {
-      this.#emptied = performance.now(); // one more sweep, over an empty sheet
+    if (this.#sweeps) {
+      this.#emptied = performance.now();
       this.dispatchEvent(new Event("tool"));
     } else this.#do({ ...stroke, points: packed(stroke.points) });
   }
