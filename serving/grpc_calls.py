@@ -40,7 +40,8 @@ Handler = Callable[["Call", bytes], None]
 OUTSTANDING = 64  # calls the library may accept before we look
 SPARE_THREADS = 8
 LONG_TO_READ = 2**16  # bytes of a request that may keep a thread busy before it reaches the engine
-DRAIN_S = 0.2  # calls that come so soon after the end began are told so: after that the library cancels them without a word
+DRAIN_S = 0.2  # for answers on their way, when the last call has been answered
+LOOK_S = 0.01
 MAX_AWAITED = 4096  # calls whose message has not come: some 15 kB each
 MAX_UNSENT, LARGE = 512 * 2**20, 2**16  # bytes of answers that clients have not taken; those of fewer bytes do not count
 FOREVER_S = 1e9  # a call without a deadline has one in some hundred years
@@ -99,7 +100,7 @@ class Call:
             log.debug("a reply found no client")
 
 
-_REQUEST, _SHUTDOWN = object(), object()
+_REQUEST = object()
 
 
 class GrpcServer:
@@ -121,8 +122,7 @@ class GrpcServer:
         self._turns = Turns(self._step, lambda: self._calls + self._awaited > 1, SPARE_THREADS)
         self._calls = self._unsent = 0
         self._awaited = 0  # calls whose message has not come; only who waits for events changes it, so it needs no lock
-        self._draining = self._stopping = False
-        self._stopped = threading.Event()
+        self._draining = False
 
     def add_port(self, address: str, tls: grpc.ServerCredentials | None = None) -> int:
         """Listen on `host:port` or `unix:path`; returns the port, 0 if it cannot be bound."""
@@ -141,14 +141,19 @@ class GrpcServer:
         self._turns.start()
 
     def stop(self, grace_s: float) -> None:
-        """Refuse new calls, let those in work finish for at most `grace_s`, then cut them off."""
+        """Refuse new calls from now on, and let those in work finish for at most `grace_s`.
+
+        What is on its way when the process ends fails as UNAVAILABLE, after which clients ask another server: the kernel closes
+        the connections.  To shut the library down would be to answer CANCELLED, after which they do not.
+        """
         self._draining = True
+        until = time.monotonic() + grace_s
+        while self._awaited or self._calls or self._unsent:
+            if time.monotonic() >= until:
+                log.warning("calls were still in work after %.1f s and are cut off", grace_s)
+                return
+            time.sleep(LOOK_S)
         time.sleep(DRAIN_S)
-        self._stopping = True
-        self._core.shutdown(self._queue, _SHUTDOWN)
-        if not self._stopped.wait(grace_s):
-            self._core.cancel_all_calls()
-            self._stopped.wait(1.0)
 
     def finished(self, size: int = 0) -> None:
         """A call is being answered, with so many bytes."""
@@ -171,8 +176,6 @@ class GrpcServer:
         elif tag is _REQUEST:
             if event.success and event.call is not None:
                 self._accept(event)
-        elif tag is _SHUTDOWN:
-            self._stopped.set()
         elif type(tag) is Call:
             tag.gone = event.batch_operations[0].cancelled()
         elif tag is not None:
@@ -180,8 +183,7 @@ class GrpcServer:
 
     def _accept(self, event: Any) -> None:
         """A new call: ask for its message and for the next call."""
-        if not self._stopping:
-            self._core.request_call(self._queue, self._queue, _REQUEST)
+        self._core.request_call(self._queue, self._queue, _REQUEST)
         details = event.call_details
         handler = self._handlers.get(details.method)
         left_s = details.deadline - time.time()
@@ -208,13 +210,14 @@ class GrpcServer:
     def _handle(self, event: Any, tag: tuple[Handler, Call]) -> None:
         """Work on a request whose message has come."""
         handler, call = tag
-        self._awaited -= 1
         data = event.batch_operations[0].message() if event.success else None
         if data is None:  # cancelled before the message was there
+            self._awaited -= 1
             return
         with self._lock:
             self._calls += 1
             crowded = self._calls > self._max_calls
+        self._awaited -= 1
         if crowded:
             call.refuse(Status(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted"))
             return

@@ -7,10 +7,7 @@ import http.client
 import json
 import os
 import random
-import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -23,7 +20,7 @@ import pytest
 from digits import wire
 from serving.http_replies import page
 from serving.rest_server import MAX_BODY
-from tests.conftest import ROOT, Server, StartServer, free_port
+from tests.conftest import Server, StartServer
 from tests.test_serving_swap import PREDICT
 
 GIB = 2**30
@@ -310,50 +307,3 @@ def test_random_rpcs_get_an_answer_that_is_no_bug(server: Server) -> None:
             counts[code] = counts.get(code, 0) + 1
     assert counts[grpc.StatusCode.OK] > 20
     assert counts[grpc.StatusCode.INVALID_ARGUMENT] > 200
-
-
-# -- signals ------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_an_idle_server_within_five_seconds(serve: StartServer, serving_models: Path, number: int) -> None:
-    running = serve("--model_name=m", f"--model_base_path={serving_models}/half_plus_two")
-    began = time.monotonic()
-    running.process.send_signal(number)
-    assert running.process.wait(15) == 0
-    assert time.monotonic() - began < 5
-
-
-def test_a_signal_while_loading_stops_the_start(tmp_path: Path) -> None:
-    (tmp_path / "nothing").mkdir()  # waits for a version for ever
-    command = [sys.executable, "-m", "serving", f"--port={free_port()}", f"--model_base_path={tmp_path}/nothing"]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stderr=log)
-        until = time.monotonic() + 60
-        while b"No versions of servable" not in (tmp_path / "log").read_bytes() and time.monotonic() < until:
-            time.sleep(0.05)
-        began = time.monotonic()
-        process.terminate()
-        assert process.wait(15) == 0
-    assert time.monotonic() - began < 5
-
-
-def test_a_request_in_work_is_answered_before_the_server_ends(serve: StartServer, serving_models: Path) -> None:
-    running = serve("--model_name=types", f"--model_base_path={serving_models}/types")
-    request = wire.PredictRequest()
-    request.model_spec.name, request.model_spec.signature_name = "types", "slow"
-    tensor = request.inputs["n"]
-    tensor.dtype = 9
-    tensor.tensor_shape.dim.add().size = 1
-    with grpc.insecure_channel(running.target) as channel:
-        call = channel.unary_unary(PREDICT)
-        for turns in (20_000, 20_000):
-            tensor.int64_val[:] = [turns]
-            began = time.monotonic()
-            call(request.SerializeToString(), timeout=60)
-        tensor.int64_val[:] = [int(20_000 * 1.0 / (time.monotonic() - began))]  # about a second's work
-        answer = call.future(request.SerializeToString(), timeout=60)
-        time.sleep(0.2)
-        running.process.terminate()
-        assert wire.PredictResponse.FromString(answer.result()).outputs["y"].int64_val[0] == tensor.int64_val[0]
-    assert running.process.wait(15) == 0
