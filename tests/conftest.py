@@ -105,6 +105,7 @@ def start_server(folder: Path, flags: Sequence[str], grpc_port: int | None = Non
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
     """Return a function that starts a server with the given flags; all are stopped at the end."""
     started: list[Server] = []
+    tmp_path_factory.getbasetemp()  # made here: two threads that start servers would both make it
 
     def start(*flags: str, grpc_port: int | None = None, rest_port: int | None = None) -> Server:
         server = start_server(tmp_path_factory.mktemp("serving"), flags, grpc_port, rest_port)

@@ -155,6 +155,28 @@ def test_ctrl_c_ends_a_run_in_one_line_however_often_it_is_pressed(small_mnist: 
         assert run.returncode in ENDED
 
 
+@pytest.mark.parametrize("instead", ["time.sleep(60)", "raise RuntimeError"])
+def test_ctrl_c_is_heard_though_a_library_catches_it(tmp_path: Path, instead: str) -> None:
+    code = f"""
+import signal, sys, time
+from training import data
+from training.__main__ import main
+
+def load(path):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        pass
+    {instead}
+
+data.load = load
+sys.exit(main(["--out", {str(tmp_path)!r}]))
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert run.stderr == STOPPED
+    assert run.returncode in ENDED
+
+
 def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
     from training.batches import Fresh
     from training.data import Mnist

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from training.recipe import Recipe
 
 
+AGAIN_S = 1.0
 STOPPED = 128 + signal.SIGINT
 """By Ctrl-C; for a shell the same as dying of it, which is what Python makes of it where it came in the middle of an `exec`."""
 
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.seed + options.seeds > 2**32:
         parser.error(f"--seed {options.seed} --seeds {options.seeds}; wanted seeds below {2**32:,}")
+    pressed = raise_until_heard()
     try:
         from training.distil import NotATeacher
         from training.fit import CannotResume
@@ -47,10 +49,33 @@ def main(arguments: list[str] | None = None) -> int:
         except (DataUnavailable, CannotResume, NotATeacher, OSError) as exc:
             print(f"training: {exc}", file=sys.stderr)
             return 1
-    except KeyboardInterrupt:
+    except BaseException:
+        if not pressed():
+            raise
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressed twice, it means the same
+        signal.setitimer(signal.ITIMER_REAL, 0)
         print("training: stopped; --resume goes on from the last checkpoint, if there is one", file=sys.stderr)
         return STOPPED
+
+
+def raise_until_heard() -> Callable[[], bool]:
+    """Have Ctrl-C raise KeyboardInterrupt again and again; returns what tells whether it was pressed.
+
+    Once is not enough: of 100 that came while libraries were loaded or functions traced one or two were caught there, and the run
+    trained on or failed with something else.
+    """
+    times = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal times
+        times += 1
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as behind nohup
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGALRM, interrupt)
+    return lambda: times > 0
 
 
 def _options() -> argparse.ArgumentParser:
