@@ -1,8 +1,8 @@
-# Every target is idempotent and quick the second time.  `make` alone lists them.
+# Whatever a target needs is installed once, and may be asked for again.  `make` alone lists the targets.
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
-NAMES  := digits training export serving webapp loadtest local tests
+NAMES  := digits training export serving webapp loadtest local tests tools docker
 export PYTHONPATH := $(CURDIR)
 LEARN   = $(if $(DATA),--data $(DATA)) $(if $(DRAWINGS),--drawings $(DRAWINGS))
 AIM     = $(if $(HOST),--host $(HOST)) $(if $(GRPC),--grpc $(GRPC)) $(if $(REST),--rest $(REST))
@@ -28,7 +28,7 @@ lint: $(VENV)/dev.stamp $(VENV)/node.stamp  ## formatting, types, imports betwee
 	@if [ -x node_modules/.bin/tsc ]; then node_modules/.bin/tsc --noEmit -p webapp/static; \
 	 else echo "lint: TypeScript is not installed (it needs npm), so the page's modules are not type-checked"; fi
 
-train: $(VENV)/dev.stamp  ## train the shipped network (hours; DATA=mnist.npz DRAWINGS=pen.npz if at hand; NEW=1 begins anew)
+train: $(VENV)/dev.stamp  ## train the shipped network (about an hour; DATA=mnist.npz DRAWINGS=pen.npz if at hand; NEW=1 begins anew)
 	$(PY) -m training $(if $(NEW),,--resume) $(LEARN)
 
 export: $(VENV)/dev.stamp  ## publish runs/latest as the next version under models/digits
@@ -57,8 +57,8 @@ rollback: $(VENV)/dev.stamp  ## go back to the version before, at once (ON=kuber
 	$(ROLLOUT) rollback
 
 k8s-alerts: monitoring/prometheus/alerts.yml  ## copy the alerts to the Kubernetes component
-	{ sed '/^  groups:/,$$d' k8s/components/monitoring/alerts.yaml; sed -n '/^groups:/,$$p' $< | sed 's/^\(.\)/  \1/'; } > $(VENV)/alerts.yaml
-	mv $(VENV)/alerts.yaml k8s/components/monitoring/alerts.yaml
+	{ sed '/^  groups:/,$$d' k8s/components/monitoring/alerts.yaml; sed -n '/^groups:/,$$p' $< | sed 's/^\(.\)/  \1/'; } > k8s/components/monitoring/alerts.yaml.new
+	mv k8s/components/monitoring/alerts.yaml.new k8s/components/monitoring/alerts.yaml
 
 images:  ## build the container images, tagged with TAG (dev), the version and the commit
 	@$(PYTHON) tools/images.py --tag $(or $(TAG),dev)
