@@ -14,7 +14,7 @@ from digits.cli_sources import STDIN, VIAS, Reading, read_all
 from digits.client import LONGEST_S
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
-DONE, SOME_NOT, USAGE = 0, 1, 2
+DONE, SOME_NOT = 0, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 Nothing is assumed about the picture but that the paper shows along its border: dark on light,
 light on dark, ink on transparency, palettes, 16-bit grey and EXIF-turned photographs all end in
 the same array.  The steps are plain enough to stand a second time inside the exported graph
-(`export.drawings`), and a test holds the two together.
+(`export.drawing_graph`), and a test holds the two together.
 """
 
 from __future__ import annotations

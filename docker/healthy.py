@@ -1,7 +1,11 @@
-"""`python -IS healthy.py URL [TEXT]`: 0 if URL answers 2xx with TEXT in it, 1 if not.  A health check without curl."""
+"""`python -IS healthy.py URL [TEXT]`: 0 if URL answers 2xx with TEXT in it, 1 if not.  A health check without curl or shell.
+
+$NAME in the URL stands for the environment variable.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
@@ -11,7 +15,7 @@ TIMEOUT_S = 4.0
 
 def main(url: str, text: str = "") -> int:
     """Ask once and say why not."""
-    parts = urlsplit(url)
+    parts = urlsplit(os.path.expandvars(url))
     try:
         connection = HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
         connection.request("GET", parts.path)

@@ -24,7 +24,7 @@ def step(*arguments: str) -> int:
     return code if code >= 0 else 128 - code
 
 
-if not os.access(BASE_PATH, os.W_OK):  # said before the hours of training, not after
+if not os.access(BASE_PATH, os.W_OK):  # said before an hour of training, not after
     sys.exit(f"retrain: {BASE_PATH} cannot be written to by user {os.getuid()}; see DIGITS_USER in .env.example")
 force = [argument for argument in sys.argv[1:] if argument == "--force"]
 code = step("training", "--out", str(OUT), "--resume", *(argument for argument in sys.argv[1:] if argument != "--force"))

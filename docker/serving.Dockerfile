@@ -40,7 +40,7 @@ ENV PATH=/opt/digits/bin:$PATH \
     MODEL_NAME=model
 USER 10001:10001
 EXPOSE 8500 8501
-HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=5 CMD ["python", "-IS", "/app/healthy.py", "http://127.0.0.1:8501/v1/models/digits", "AVAILABLE"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=5 CMD ["python", "-IS", "/app/healthy.py", "http://127.0.0.1:8501/v1/models/$MODEL_NAME", "AVAILABLE"]
 ENTRYPOINT ["/usr/bin/tf_serving_entrypoint.sh"]
 
 ARG VERSION=0 REVISION=unknown CREATED=1970-01-01T00:00:00Z

@@ -56,7 +56,9 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--base-path", type=Path, default=Path("models/digits"), help="where the numbered versions lie")
     parser.add_argument("--drawings", type=Path, help="file of pen digits to prove on; otherwise handwriting made up on the spot")
     parser.add_argument("--dry-run", action="store_true", help="show everything, publish nothing")
-    parser.add_argument("--force", action="store_true", help="publish even if it is worse than the current version")
+    parser.add_argument(
+        "--force", action="store_true", help="publish though it is worse than the current version, or from a smoke run"
+    )
     parser.add_argument("--no-timing", action="store_true", help="leave out the comparison with a plain model.export")
     return parser
 

@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
         os.read(woken, 1)
     farewell = threading.Thread(target=server.stop, name="stop", daemon=True)
     farewell.start()
-    farewell.join(GRACE_S + 0.5)
+    farewell.join(GRACE_S + 1.0)
     if farewell.is_alive():
         logging.getLogger("serving").warning("requests were still in work after %.0f s and are cut off", GRACE_S)
     return 0

@@ -138,7 +138,7 @@ class BatchQueue:
         self.timed = False  # in its timers already
 
     def due(self) -> float:
-        """When the oldest batch may run at the latest."""
+        """From when the oldest batch may run, on time.monotonic's clock; 0: now."""
         first = self.batches[0]
         if len(self.batches) > 1 or first.rows >= self._options.execution_size:
             return 0.0

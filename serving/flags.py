@@ -1,6 +1,6 @@
 """tensorflow_model_server's command line: one table, its syntax, its complaints.
 
-Only `--name=value` is understood; a flag given twice counts the last time; what is unknown is
+Only `--name=value` is understood, or a bare `--name` for a boolean; a flag given twice counts the last time; what is unknown is
 reported and does not stop the start; a value that does not parse does.
 """
 

@@ -184,7 +184,7 @@ class ModelServer:
         """Refuse new requests, finish those in work, free the models."""
         self._stop.set()
         transports = [transport for transport in (self._rest, self._grpc) if transport is not None]
-        stops = [threading.Thread(target=transport.stop, args=(GRACE_S - 0.5,), daemon=True) for transport in transports]
+        stops = [threading.Thread(target=transport.stop, args=(GRACE_S,), daemon=True) for transport in transports]
         for stop in stops:
             stop.start()
         for stop in stops:

@@ -300,7 +300,7 @@ def test_waterfall_shows_every_stage_and_the_version(page: Any) -> None:
     draw(page, 2)
     answer(page)
     stages = [row.split("\n")[0] for row in page.locator("#waterfall li").all_inner_texts()]
-    assert stages == ["Encode", "Upload", "Queue", "Decode", "Preprocess", "Model (RPC)"]
+    assert stages == ["Encode", "Network", "Queue", "Decode", "Preprocess", "Model (RPC)"]
     assert all(row.endswith("ms") for row in page.locator("#waterfall .time").all_inner_texts())
     assert page.locator("#version").inner_text() == "digits, version 1"
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 AGAIN_S = 1.0
 STOPPED = 128 + signal.SIGINT
-"""By Ctrl-C; for a shell the same as dying of it, which is what Python makes of it where it came in the middle of an `exec`."""
+"""The exit code after Ctrl-C: 128 + SIGINT, as a shell reports a process that died of it."""
 
 
 def say(text: str) -> None:
@@ -144,7 +144,7 @@ def _train(options: argparse.Namespace) -> int:
     commit = git_commit()  # of the code that trains, whatever happens to the checkout meanwhile
     mnist = data.load(options.data)
     if options.drawings:
-        drawings.load(options.drawings)  # said now, not after hours
+        drawings.load(options.drawings)  # said now, not after an hour
     if options.limit:
         mnist = mnist.limited(options.limit)
     statistics = data.statistics(mnist.train_images)

@@ -17,11 +17,14 @@ from training.data import padded
 Pixels = NDArray[np.float32]
 
 
+SPREAD = 1.6  # a Distortion is so many deviations of the normal one that is drawn
+
+
 @dataclass(frozen=True)
 class Distortion:
     """How far a digit may be bent."""
 
-    rotation_deg: float = 11.0  # deviation ~ half of it; people turn their wrists, ±10° at the least
+    rotation_deg: float = 11.0  # five eighths are the deviation (SPREAD); people turn their wrists, ±10° at the least
     zoom: float = 0.12  # a digit filling 18 to 22 of the 20 pixels, and each axis a little apart
     shear: float = 0.18  # slant: from upright to cursive
     shift_px: float = 2.0  # the centre of mass is exact to half a pixel, brushes and blobs move it
@@ -59,10 +62,10 @@ class Augmenter:
 
     def _warp(self, images: NDArray[np.uint8], r: np.random.Generator) -> Pixels:
         n, how, size = len(images), self.how, NETWORK_PX
-        angle = np.deg2rad(r.normal(0, how.rotation_deg / 1.6, n)).astype(np.float32)
-        zoom_y, zoom_x = np.exp(r.normal(0, how.zoom / 1.6, (2, n))).astype(np.float32)
-        shear = r.normal(0, how.shear / 1.6, n).astype(np.float32)
-        shift_y, shift_x = r.normal(0, how.shift_px / 1.6, (2, n)).astype(np.float32)
+        angle = np.deg2rad(r.normal(0, how.rotation_deg / SPREAD, n)).astype(np.float32)
+        zoom_y, zoom_x = np.exp(r.normal(0, how.zoom / SPREAD, (2, n))).astype(np.float32)
+        shear = r.normal(0, how.shear / SPREAD, n).astype(np.float32)
+        shift_y, shift_x = r.normal(0, how.shift_px / SPREAD, (2, n)).astype(np.float32)
         cos, sin = np.cos(angle), np.sin(angle)
         a, b = cos / zoom_y, sin / zoom_y  # where each output pixel is read from
         c, d = -sin / zoom_x + shear * a, cos / zoom_x + shear * b

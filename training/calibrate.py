@@ -9,7 +9,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from digits.contract import Probabilities
+from training.data import Labels
 
 BINS = 15
 WANTED_ACCURACY = 0.999
@@ -17,9 +19,6 @@ WANTED_ACCURACY = 0.999
 
 SMALLEST = 1e-30
 """Probabilities are held above it before their logarithm is taken; float32 still knows it."""
-
-Probabilities = NDArray[np.float32]
-Labels = NDArray[np.uint8]
 
 
 def tempered(p: Probabilities, temperature: float) -> Probabilities:

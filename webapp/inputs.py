@@ -244,9 +244,7 @@ def _npy(data: bytes) -> c.Images28:
     file = io.BytesIO(data)
     try:
         array = np.load(file, allow_pickle=False)
-    except (
-        Exception
-    ):  # its header is Python: whatever the tokenizer, literal_eval and dtype raise; numpy's words are for its caller
+    except Exception:  # its header is Python, so anything may be raised; numpy's words are for its caller
         raise BadTensor("the .npy file cannot be read; wanted one array, uint8 [N, 28, 28], as numpy.save writes it") from None
     if file.read(1):
         raise BadTensor("got more than one array in a .npy file; wanted one, uint8 [N, 28, 28]")

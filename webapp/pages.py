@@ -34,14 +34,14 @@ def about() -> tuple[str, int]:
         version = backend.usable()
     except DigitsError:
         return render_template("about.html", version=None), 503
-    figures = version.card.get("figures", {})
+    figures, layers = version.card.get("figures", {}), architecture.layers(version.card)
     return render_template(
         "about.html",
         version=version,
         card=version.card,
         figures=figures,
-        layers=architecture.layers(version.card),
-        blocks=architecture.blocks(architecture.layers(version.card)),
+        layers=layers,
+        blocks=architecture.blocks(layers),
         charts=charts.learning(figures.get("learning", [])),
         confusion=charts.confusion(figures.get("confusion", [])),
         sections=markdown.sections(version.model_card),

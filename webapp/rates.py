@@ -27,12 +27,9 @@ class Rates:
 
     def allow(self, client: str, now: float) -> bool:
         """Whether one more request of this client's is within its rate."""
-        tokens, then = self._buckets.pop(client, (max(self._rate, 1.0), now))
-        tokens = (
-            min(self._rate, tokens + (now - then) * self._rate)
-            if self._rate >= 1
-            else min(1.0, tokens + (now - then) * self._rate)
-        )
+        most = max(self._rate, 1.0)
+        tokens, then = self._buckets.pop(client, (most, now))
+        tokens = min(most, tokens + (now - then) * self._rate)
         allowed = tokens >= 1
         self._buckets[client] = (tokens - allowed, now)  # put last: the first is who was silent longest
         if len(self._buckets) > MAX_CLIENTS:

@@ -7,7 +7,7 @@ import { packed, WIDTHS } from "./strokes.js";
  * @typedef {Sheet | Item} Step
  */
 
-export const MOST_STEPS = 200;
+const MOST_STEPS = 200;
 const SWEEP_MS = 400; // who rubs goes to and fro faster than that, and who has looked draws later
 
 /** Changes are told by a "change" event; a new tool, or a brush put down, by "tool". */
@@ -125,7 +125,7 @@ export class Drawing extends EventTarget {
   #do(step) {
     this.#steps.push(step);
     this.#undone = [];
-    if (this.#steps.length > MOST_STEPS) this.#forget();
+    if (this.#steps.length > MOST_STEPS + 1) this.#forget(); // the ground is one more
     this.#changed();
   }
 

@@ -3,7 +3,7 @@
 /** The gateway's stages in the order in which they happen; it may report others, which then follow. */
 const STAGES = ["queue", "decode", "preprocess", "predict"];
 /** @type {Record<string, string>} */
-const NAMES = { encode: "Encode", network: "Upload", decode: "Decode", preprocess: "Preprocess", queue: "Queue", predict: "Model (RPC)" };
+const NAMES = { encode: "Encode", network: "Network", decode: "Decode", preprocess: "Preprocess", queue: "Queue", predict: "Model (RPC)" };
 
 export class Inside {
   #rows = /** @type {HTMLElement} */ (document.querySelector("#waterfall"));
