@@ -80,23 +80,25 @@ class Call:
         )
         self._finish(operations, len(data))
 
-    def refuse(self, status: Status) -> None:
-        """Answer with an error; a text past 1,024 bytes is cut as upstream cuts it."""
+    def refuse(self, status: Status, counts: bool = True) -> None:
+        """Answer with an error; a text past 1,024 bytes is cut as upstream cuts it.  counts: the server's end waits for it."""
         text = status.text.encode(errors="surrogateescape")
         if len(text) > MAX_DETAILS:
             text = text[:MAX_DETAILS] + CUT.encode()
         self._finish((
             cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),
             cygrpc.SendStatusFromServerOperation(None, _CORE_CODE[int(status.code)], text, _NO_FLAGS),
-        ), len(text))  # fmt: skip
+        ), len(text), counts)  # fmt: skip
 
-    def _finish(self, operations: tuple[Any, ...], size: int) -> None:
+    def _finish(self, operations: tuple[Any, ...], size: int, counts: bool = True) -> None:
         size = size if size >= LARGE else 0  # the others are not worth a lock
-        self._server.finished(size)
+        if counts:
+            self._server.finished(size)
         try:
-            self._core.start_server_batch(operations, size)  # whose end is told by that number
+            self._core.start_server_batch(operations, size if counts else None)  # whose end is told by that number
         except ValueError:  # the client has gone
-            self._server.sent(size)
+            if counts:
+                self._server.sent(size, 1)
             log.debug("a reply found no client")
 
 
@@ -120,7 +122,8 @@ class GrpcServer:
         self._core.register_completion_queue(self._queue)
         self._lock = threading.Lock()
         self._turns = Turns(self._step, lambda: self._calls + self._awaited > 1, SPARE_THREADS)
-        self._calls = self._unsent = 0
+        self._calls = self._unsent = self._answers = 0  # answers: begun, and not known to be lost
+        self._gone_out = 0  # answers; only who waits for events changes it, so it needs no lock
         self._awaited = 0  # calls whose message has not come; only who waits for events changes it, so it needs no lock
         self._draining = False
 
@@ -144,11 +147,11 @@ class GrpcServer:
         """Refuse new calls from now on, and let those in work finish for at most `grace_s`.
 
         What is on its way when the process ends fails as UNAVAILABLE, after which clients ask another server: the kernel closes
-        the connections.  To shut the library down would be to answer CANCELLED, after which they do not.
+        the connections.  To shut the library down would be to answer CANCELLED to it, after which they do not.
         """
         self._draining = True
         until = time.monotonic() + grace_s
-        while self._awaited or self._calls or self._unsent:
+        while self._awaited or self._calls or self._answers != self._gone_out:
             if time.monotonic() >= until:
                 log.warning("calls were still in work after %.1f s and are cut off", grace_s)
                 return
@@ -160,17 +163,20 @@ class GrpcServer:
         with self._lock:
             self._calls -= 1
             self._unsent += size
+            self._answers += 1
 
-    def sent(self, size: int) -> None:
-        """They have gone out, or will never."""
+    def sent(self, size: int, lost: int = 0) -> None:
+        """They have gone out, or will never: so many answers are lost."""
         with self._lock:
             self._unsent -= size
+            self._answers -= lost
 
     def _step(self) -> None:
         """Wait for an event and see to it; what that raises, as a message too large for the memory there is, ends no thread."""
         event = self._poll(None)
         tag = event.tag
         if type(tag) is int:
+            self._gone_out += 1
             if tag:
                 self.sent(tag)
         elif tag is _REQUEST:
@@ -191,7 +197,7 @@ class GrpcServer:
         if handler is None:
             self._refuse(call, Status(Code.UNIMPLEMENTED, ""))
         elif self._draining:
-            self._refuse(call, Status(Code.UNAVAILABLE, "the server is stopping"))
+            call.refuse(Status(Code.UNAVAILABLE, "the server is stopping"), counts=False)
         elif self._unsent > MAX_UNSENT:
             self._refuse(call, Status(Code.RESOURCE_EXHAUSTED, "too many answers wait for clients that do not read them"))
         elif self._awaited >= MAX_AWAITED:
@@ -211,8 +217,10 @@ class GrpcServer:
         """Work on a request whose message has come."""
         handler, call = tag
         data = event.batch_operations[0].message() if event.success else None
-        if data is None:  # cancelled before the message was there
+        if data is None:  # cancelled before the message was there, or the client sends none
             self._awaited -= 1
+            if event.success:
+                self._refuse(call, Status(Code.INTERNAL, "Couldn't initialize byte buffer reader"))
             return
         with self._lock:
             self._calls += 1

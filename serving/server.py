@@ -189,6 +189,8 @@ class ModelServer:
             stop.start()
         for stop in stops:
             stop.join()
+        if self._flags.grpc_socket_path:
+            Path(self._flags.grpc_socket_path).unlink(missing_ok=True)
         self.repository.stop()
 
 

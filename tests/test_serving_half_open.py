@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -17,6 +19,7 @@ from serving.messages import FastTensor
 from serving.turns import pass_on
 
 PATIENCE_S = 10.0
+PIECE = 2**16
 
 
 def nothing_until(event: threading.Event) -> Iterator[bytes]:
@@ -30,6 +33,40 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.005)
+
+
+class SlowWire:
+    """Passes bytes between one client and a server, those to the client slowly."""
+
+    def __init__(self, server: int, bytes_per_s: float) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._server, self._pace_s = server, PIECE / bytes_per_s
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> SlowWire:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(PATIENCE_S)
+        self._listener.close()
+
+    def _run(self) -> None:
+        with self._listener.accept()[0] as client, socket.create_connection(("127.0.0.1", self._server)) as server:
+            up = threading.Thread(target=self._pass, args=(client, server, 0.0), daemon=True)
+            up.start()
+            self._pass(server, client, self._pace_s)
+            up.join()
+
+    def _pass(self, source: socket.socket, sink: socket.socket, pace_s: float) -> None:
+        with suppress(OSError):
+            while piece := source.recv(PIECE):
+                sink.sendall(piece)
+                time.sleep(pace_s)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
 
 def test_calls_whose_message_does_not_come_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,3 +147,36 @@ def test_a_short_message_that_claims_many_elements_keeps_only_its_own_thread(dty
         assert channel.unary_unary("/s/Echo")(b"x", timeout=PATIENCE_S / 2) == b"x"
         assert large.result() == b"131072"
     server.stop(1.0)
+
+
+def test_a_call_that_brings_no_message_is_answered_and_holds_nothing() -> None:
+    server = GrpcServer({"/s/Echo": lambda call, data: call.reply(data)}, max_calls=2)
+    port = server.add_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        for _ in range(5):
+            with pytest.raises(grpc.RpcError) as told:
+                channel.stream_unary("/s/Echo")(iter([]), timeout=PATIENCE_S)
+            assert told.value.code() is grpc.StatusCode.INTERNAL
+    began = time.monotonic()
+    server.stop(PATIENCE_S)
+    assert time.monotonic() - began < PATIENCE_S / 2
+
+
+def test_the_end_waits_for_small_answers_that_a_client_takes_slowly() -> None:
+    """Each fewer bytes than count for memory; together more than the connection takes before the client reads."""
+    answers, size = 300, 60_000
+    server = GrpcServer({"/s/Echo": lambda call, data: call.reply(bytes(size))}, max_calls=answers)
+    port = server.add_port("127.0.0.1:0")
+    server.start()
+    with SlowWire(port, bytes_per_s=8e6) as slow, grpc.insecure_channel(
+        f"127.0.0.1:{slow.port}", options=[("grpc.http2.bdp_probe", 0)]
+    ) as channel:  # fmt: skip
+        calls = [channel.unary_unary("/s/Echo").future(b"x", timeout=60) for _ in range(answers)]
+        wait_for(lambda: server._answers == answers)
+        assert sum(call.done() for call in calls) < answers
+        began = time.monotonic()
+        server.stop(30.0)
+        assert time.monotonic() - began > 2 * grpc_calls.DRAIN_S
+        wait_for(lambda: all(call.done() for call in calls))
+        assert {call.code() for call in calls} == {grpc.StatusCode.OK}

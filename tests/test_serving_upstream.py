@@ -104,6 +104,7 @@ def test_a_unix_socket_answers_too_and_a_stale_one_is_no_hindrance(
     second = serve(*flags)
     assert value(predict(f"unix:{path}", "m")) == 3.0
     assert second.stop() == 0
+    assert not path.exists()
 
 
 def test_prometheus_names_its_metrics(many: Server) -> None:

@@ -155,7 +155,7 @@ def test_ctrl_c_ends_a_run_in_one_line_however_often_it_is_pressed(small_mnist: 
         assert run.returncode in ENDED
 
 
-@pytest.mark.parametrize("instead", ["time.sleep(60)", "raise RuntimeError"])
+@pytest.mark.parametrize("instead", ["time.sleep(60)", "raise RuntimeError", "raise OSError"])
 def test_ctrl_c_is_heard_though_a_library_catches_it(tmp_path: Path, instead: str) -> None:
     code = f"""
 import signal, sys, time

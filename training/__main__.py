@@ -9,7 +9,9 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,27 +41,28 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.seed + options.seeds > 2**32:
         parser.error(f"--seed {options.seed} --seeds {options.seeds}; wanted seeds below {2**32:,}")
-    pressed = raise_until_heard()
-    try:
-        from training.distil import NotATeacher
-        from training.fit import CannotResume
-
+    with raised_until_heard() as pressed:
         try:
-            return _train(options)
-        except (DataUnavailable, CannotResume, NotATeacher, OSError) as exc:
-            print(f"training: {exc}", file=sys.stderr)
-            return 1
-    except BaseException:
-        if not pressed():
-            raise
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressed twice, it means the same
-        signal.setitimer(signal.ITIMER_REAL, 0)
+            from training.distil import NotATeacher
+            from training.fit import CannotResume
+
+            try:
+                return _train(options)
+            except (DataUnavailable, CannotResume, NotATeacher, OSError) as exc:
+                if pressed():
+                    raise
+                print(f"training: {exc}", file=sys.stderr)
+                return 1
+        except BaseException:
+            if not pressed():
+                raise
         print("training: stopped; --resume goes on from the last checkpoint, if there is one", file=sys.stderr)
         return STOPPED
 
 
-def raise_until_heard() -> Callable[[], bool]:
-    """Have Ctrl-C raise KeyboardInterrupt again and again; returns what tells whether it was pressed.
+@contextmanager
+def raised_until_heard() -> Iterator[Callable[[], bool]]:
+    """Have Ctrl-C raise KeyboardInterrupt again every second; yields what tells, and so hears, whether it was pressed.
 
     Once is not enough: of 100 that came while libraries were loaded or functions traced one or two were caught there, and the run
     trained on or failed with something else.
@@ -72,10 +75,24 @@ def raise_until_heard() -> Callable[[], bool]:
         signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
         raise KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as behind nohup
-        signal.signal(signal.SIGINT, interrupt)
-        signal.signal(signal.SIGALRM, interrupt)
-    return lambda: times > 0
+    def pressed() -> bool:
+        if times:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressed twice, it means the same
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        return times > 0
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield pressed  # SIGINT is ignored, as behind nohup, or somebody else's
+        return
+    alarm = signal.signal(signal.SIGALRM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield pressed
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, alarm)
+        signal.signal(signal.SIGINT, signal.SIG_IGN if times else before)
 
 
 def _options() -> argparse.ArgumentParser:
