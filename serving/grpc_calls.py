@@ -25,6 +25,7 @@ os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
 import grpc
 from grpc._cython import cygrpc
 
+from serving import unacknowledged
 from serving.status import Code, Status
 from serving.turns import Turns, pass_on, serves
 
@@ -156,6 +157,7 @@ class GrpcServer:
                 log.warning("calls were still in work after %.1f s and are cut off", grace_s)
                 return
             time.sleep(LOOK_S)
+        unacknowledged.wait(until)
         time.sleep(DRAIN_S)
 
     def finished(self, size: int = 0) -> None:
