@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +23,12 @@ from local.deployment import Deployment
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "models" / "digits"
 START_S = 60.0
+
+
+def pytest_configure() -> None:
+    """Hear SIGINT where it is ignored, as behind nohup or in a script's background: what tests start would ignore it too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def free_port() -> int:
