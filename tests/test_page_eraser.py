@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
+import numpy as np
 import pytest
 from hand import DIGITS, answer, by_mouse, opened, pixels, place
+from PIL import Image, ImageDraw
 
 
 @pytest.fixture
@@ -71,6 +74,30 @@ def test_an_eraser_along_a_strokes_own_path_leaves_nothing(page: Any) -> None:
             sheet.press(key)
     assert page.locator("#told").inner_text() == "Nothing is left. Brush."
     assert page.locator("#sentence").inner_text() == "Draw a digit."
+    assert page.locator("#eraser").get_attribute("aria-pressed") == "false"
+
+
+def test_a_key_right_after_nothing_is_left_draws(page: Any) -> None:
+    """Only a hand may still be rubbing."""
+    sheet = page.locator("#canvas")
+    down = ["ArrowDown"] * 8
+    for key in ("Space", *down, "Space", "e", "Space", *["ArrowUp"] * 8, "Space", "Space", *down, "Space"):
+        sheet.press(key)
+    assert answer(page) == "1"
+
+
+@pytest.mark.parametrize("paper", [(250, 240, 200), (235, 232, 225), (255, 255, 255)])
+def test_a_picture_on_tinted_paper_that_is_erased_leaves_an_empty_sheet(page: Any, paper: tuple[int, int, int]) -> None:
+    picture = Image.new("RGB", (280, 280), paper)
+    ImageDraw.Draw(picture).line((140, 60, 140, 220), (30, 30, 60), 14)
+    file = BytesIO()
+    picture.save(file, "PNG")
+    page.locator("#file").set_input_files({"name": "one.png", "mimeType": "image/png", "buffer": file.getvalue()})
+    assert answer(page) == "1"
+    page.locator("#eraser").click()
+    page.get_by_label("Broad").check(force=True)
+    by_mouse(page, place(page, np.array([(0.5, 0.1), (0.5, 0.9)])))
+    page.wait_for_function("document.querySelector('#sentence').innerText === 'Draw a digit.'", timeout=10_000)
     assert page.locator("#eraser").get_attribute("aria-pressed") == "false"
 
 

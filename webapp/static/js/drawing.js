@@ -53,9 +53,10 @@ export class Drawing extends EventTarget {
    * Put the brush down: the stroke is a step once it is lifted.
    * @param {import("./strokes.js").Point} point
    * @param {boolean} [erases]
+   * @param {boolean} [rubs]  a hand does it, which may still be rubbing
    */
-  begin(point, erases = this.erasing) {
-    this.#sweeps = this.isUntouched && performance.now() - this.#emptied < SWEEP_MS;
+  begin(point, erases = this.erasing, rubs = false) {
+    this.#sweeps = rubs && this.isUntouched && performance.now() - this.#emptied < SWEEP_MS;
     this.live = { kind: "stroke", erases: erases || this.#sweeps, width: this.width, points: [point] };
     this.dispatchEvent(new Event("tool"));
   }

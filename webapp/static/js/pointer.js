@@ -34,7 +34,7 @@ export function drawByPointer(board) {
       // the pointer is gone already, or was never there but in a script
     }
     box = canvas.getBoundingClientRect();
-    drawing.begin(at(event), drawing.erasing || turned);
+    drawing.begin(at(event), drawing.erasing || turned, true);
     board.show();
   }
 

@@ -10,6 +10,7 @@ import { lines, SHEET } from "./strokes.js";
 /** @type {Colours} */
 export const PLAIN = { paper: "#fff", ink: "#000" };
 const MIN_CONTRAST = 24; // grey levels: below this the gateway takes a sheet for blank (digits/images.py)
+const TINT = 64; // levels of one colour by which tinted paper and what the eraser leaves may differ
 
 /**
  * The colours of a sheet: a picture brings its own paper, and ink that shows on it.
@@ -80,13 +81,18 @@ export function png(items) {
 export function isBare(items) {
   paintSheet(context, items, PLAIN);
   const { data } = context.getImageData(0, 0, SHEET, SHEET);
-  let [darkest, lightest] = [255, 0];
-  for (let at = 0; at < data.length; at++) {
-    if (at % 4 === 3) continue; // opaque anyway
-    if (data[at] < darkest) darkest = data[at];
-    if (data[at] > lightest) lightest = data[at];
+  const least = [255, 255, 255, 255];
+  const most = [0, 0, 0, 0];
+  for (let at = 0; at < data.length; at += 4) {
+    const [red, green, blue] = [data[at], data[at + 1], data[at + 2]];
+    const seen = [red, green, blue, 0.299 * red + 0.587 * green + 0.114 * blue];
+    for (let i = 0; i < 4; i++) {
+      if (seen[i] < least[i]) least[i] = seen[i];
+      if (seen[i] > most[i]) most[i] = seen[i];
+    }
   }
-  return lightest - darkest < MIN_CONTRAST;
+  const [inRed, inGreen, inBlue, inGrey] = most.map((value, i) => value - least[i]);
+  return inGrey < MIN_CONTRAST && Math.max(inRed, inGreen, inBlue) < TINT; // there are inks as bright as their paper
 }
 
 /**
