@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from digits import wire
-from serving import grpc_calls, tensor_wire
+from serving import grpc_calls, tensor_wire, unacknowledged
 from serving.grpc_calls import Call, GrpcServer
 from serving.messages import FastTensor
 from serving.turns import pass_on
@@ -180,3 +180,30 @@ def test_the_end_waits_for_small_answers_that_a_client_takes_slowly() -> None:
         assert time.monotonic() - began > 2 * grpc_calls.DRAIN_S
         wait_for(lambda: all(call.done() for call in calls))
         assert {call.code() for call in calls} == {grpc.StatusCode.OK}
+
+
+def test_the_end_waits_for_bytes_that_the_kernel_still_has() -> None:
+    """As long as the client does not take them, and no longer."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(listener.getsockname())
+        with listener.accept()[0] as server:
+            server.setblocking(False)
+            with suppress(BlockingIOError):
+                while True:
+                    server.send(bytes(PIECE))
+            began = time.monotonic()
+            unacknowledged.wait(began + 0.3)
+            assert time.monotonic() - began >= 0.3
+
+            def take() -> None:
+                with suppress(OSError):
+                    while client.recv(PIECE):
+                        pass
+
+            taking = threading.Thread(target=take)
+            taking.start()
+            began = time.monotonic()
+            unacknowledged.wait(began + PATIENCE_S)
+            assert time.monotonic() - began < PATIENCE_S / 2
+        taking.join(PATIENCE_S)
