@@ -121,6 +121,20 @@ def test_a_0_of_straight_lines_is_no_frame(picture: Image.Image, dark: bool, for
     assert np.array_equal(ink_in(decode(data), data), ink_of(decode(data)))
 
 
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("radius", [10, 22, 44])
+@pytest.mark.parametrize("bars", [0, 1], ids=["0", "8"])
+@pytest.mark.parametrize("margin", [1, 4])
+def test_a_bold_light_digit_cropped_close_is_no_sheet(form: str, radius: int, bars: int, margin: int) -> None:
+    picture = Image.new("L", (98, 208), 0)
+    hand = ImageDraw.Draw(picture)
+    hand.rounded_rectangle((4, 4, 93, 203), radius, fill=255)
+    for top, bottom in [((34, 173),), ((34, 88), (118, 173))][bars]:
+        hand.rectangle((34, top, 63, bottom), fill=0)
+    data = FORMATS[form](picture.crop((4 - margin, 4 - margin, 94 + margin, 204 + margin)))
+    assert np.array_equal(ink_in(decode(data), data), ink_of(decode(data)))
+
+
 def test_no_digit_is_taken_for_a_frame(shared: Path) -> None:
     pen = drawings.load(shared / "data" / "pen-digits-dev.npz")
     for brush_px, size in ((12, 0.9), (28, 0.4)):

@@ -24,6 +24,8 @@ SOLID: Final = 128
 """Ink at least this dark is the frame's own, not what a JPEG leaves around it."""
 TALL: Final = 1 / 3
 """A digit is at least so large a part of the box that somebody drew for it: less is a dot in a 0."""
+FILLED: Final = 0.62
+"""A 0's hole, or the two of an 8, fill the box around them so far at least; digits as bold are seldom as far from all sides."""
 COLOURFUL: Final = 64
 """One of red, green and blue differs by so many levels at least where brightness does not; a camera's noise does by fewer."""
 WHITES: Final = (1023, 4095)
@@ -48,7 +50,7 @@ def ink_in(picture: Picture, data: bytes) -> Ink:
     if _is_edged(ink):
         framed = _with_edge(picture, data)
         if framed is not None and _is_dark_around(framed):
-            ink = _of_sheet(_inside(framed), ink)
+            ink = _on_sheet(framed, ink)
         if _is_edged(ink) and _is_edged(box := _solid(ink)):
             ink = _in_box(255 - box, ink)
     return ink
@@ -57,6 +59,33 @@ def ink_in(picture: Picture, data: bytes) -> Ink:
 def _is_dark_around(framed: Grey) -> bool:
     """Whether something dark reaches the picture's edge."""
     return bool(2 * np.median(border_of(framed)) <= int(framed.min()) + int(framed.max()))
+
+
+def _on_sheet(framed: Grey, otherwise: Ink) -> Ink:
+    """The ink on a light sheet with something dark around it.  Otherwise, if that may be a bold 0 or 8 cropped close."""
+    sheet = _inside(framed)
+    ink = _of_sheet(sheet, otherwise)
+    if sheet is None or ink is otherwise:
+        return otherwise
+    is_hole = (_solid(ink) >= SOLID).mean() >= FILLED and _lies_amid(sheet) and _has_round_corners(framed, sheet)
+    return otherwise if is_hole else ink
+
+
+def _lies_amid(sheet: Grey) -> bool:
+    """Whether what is dark on a sheet is about as far from all four sides, as a 0's hole is."""
+    dark = sheet < (int(sheet.min()) + int(sheet.max())) / 2
+    rows, columns = np.flatnonzero(dark.any(axis=1)), np.flatnonzero(dark.any(axis=0))
+    margins = rows[0], len(dark) - 1 - rows[-1], columns[0], dark.shape[1] - 1 - columns[-1]
+    return bool(max(margins) <= 1.5 * min(margins) + 2)
+
+
+def _has_round_corners(framed: Grey, sheet: Grey) -> bool:
+    """Whether a sheet's sides are light some pixels before its corners are."""
+    darkest, lightest = int(framed.min()), int(framed.max())
+    cut = max((len(framed) - len(sheet)) // 2 - 2, 0)
+    around = framed[cut : len(framed) - cut, cut : framed.shape[1] - cut]
+    sides = around[0], around[-1], around[:, 0], around[:, -1]
+    return all(np.median(side) >= lightest - (lightest - darkest) / 8 for side in sides)
 
 
 def _in_box(box: Grey, otherwise: Ink) -> Ink:
