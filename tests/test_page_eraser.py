@@ -126,6 +126,19 @@ def test_who_rubs_on_when_nothing_is_left_draws_nothing(page: Any) -> None:
     assert answer(page) == "1", "who has looked draws"
 
 
+def test_who_draws_on_however_quickly_is_heard(page: Any) -> None:
+    by_mouse(page, place(page, DIGITS[1][0]))
+    page.locator("#eraser").click()
+    page.get_by_label("Broad").check(force=True)
+    by_mouse(page, place(page, DIGITS[1][0]))
+    for _ in range(30):  # each within 0.4 s of the one before
+        page.mouse.down()
+        page.mouse.move(*place(page, DIGITS[1][0])[0])
+        page.mouse.up()
+        page.wait_for_timeout(50)
+    assert darkest(page) < 100
+
+
 def darkest(page: Any) -> int:
     """The darkest level on the screen's sheet."""
     pixels(page)

@@ -71,6 +71,18 @@ def test_a_drawing_on_an_emptied_sheet_takes_no_others_place(page: Any, emptying
     read(page, 7)
 
 
+def test_a_stroke_of_the_eraser_on_an_empty_sheet_makes_no_two_drawings_one(page: Any) -> None:
+    page.locator("#eraser").click()
+    by_mouse(page, place(page, DIGITS[1][0]))
+    page.locator("#eraser").click()
+    for digit in (7, 1):
+        draw(page, digit)
+        read(page, digit)
+        for _ in DIGITS[digit]:
+            page.locator("#undo").click()
+    assert thumbs(page) == ["1", "7"]
+
+
 def test_a_sheet_erased_by_hand_is_empty_at_once_whatever_the_service_does(page: Any) -> None:
     draw(page, 7)
     read(page, 7)

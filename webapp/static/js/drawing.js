@@ -9,6 +9,7 @@ import { packed, WIDTHS } from "./strokes.js";
 
 const MOST_STEPS = 200;
 const SWEEP_MS = 400; // who rubs goes to and fro faster than that, and who has looked draws later
+const RUBBING_MS = 1200; // and by then everybody has looked
 
 /** Changes are told by a "change" event; a new tool, or a brush put down, by "tool". */
 export class Drawing extends EventTarget {
@@ -23,6 +24,7 @@ export class Drawing extends EventTarget {
   width = WIDTHS[1];
   erasing = false;
   #emptied = -Infinity; // when the eraser took the last of the ink, in ms
+  #swept = -Infinity; // when it was last lifted since
   #sweeps = false; // the stroke being drawn is one more sweep over the sheet that the eraser has just emptied
 
   /** @returns {Item[]}  what is to be seen, first drawn first; an item stays the same object when it is undone and comes back */
@@ -56,7 +58,8 @@ export class Drawing extends EventTarget {
    * @param {boolean} [rubs]  a hand does it, which may still be rubbing
    */
   begin(point, erases = this.erasing, rubs = false) {
-    this.#sweeps = rubs && this.isUntouched && performance.now() - this.#emptied < SWEEP_MS;
+    const now = performance.now();
+    this.#sweeps = rubs && this.isUntouched && now - this.#swept < SWEEP_MS && now - this.#emptied < RUBBING_MS;
     this.live = { kind: "stroke", erases: erases || this.#sweeps, width: this.width, points: [point] };
     this.dispatchEvent(new Event("tool"));
   }
@@ -67,7 +70,7 @@ export class Drawing extends EventTarget {
     this.live = null;
     if (!stroke) return;
     if (this.#sweeps) {
-      this.#emptied = performance.now();
+      this.#swept = performance.now();
       this.dispatchEvent(new Event("tool"));
     } else this.#do({ ...stroke, points: packed(stroke.points) });
   }
@@ -95,7 +98,7 @@ export class Drawing extends EventTarget {
   renew() {
     this.#steps[this.#steps.length - 1] = { kind: "sheet", items: [] };
     this.#changed();
-    this.#emptied = performance.now();
+    this.#emptied = this.#swept = performance.now();
   }
 
   undo() {
@@ -118,7 +121,7 @@ export class Drawing extends EventTarget {
   take(width, erasing) {
     this.width = width;
     this.erasing = erasing;
-    this.#emptied = -Infinity;
+    this.#swept = -Infinity;
     this.dispatchEvent(new Event("tool"));
   }
 

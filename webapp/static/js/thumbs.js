@@ -22,13 +22,13 @@ export class LastAnswers {
   }
 
   /**
-   * Remember an answer.  An entry grows with its drawing, known by the first stroke; what undo and eraser take stays in it.
+   * Remember an answer.  An entry grows with its drawing, known by its first ink; what undo and eraser take stays in it.
    * @param {import("./api.js").Answer} answer
    */
   add(answer) {
     const { items } = this.drawing;
     if (items.every((item) => item.kind === "stroke" && item.example)) return; // it is at hand anyway
-    let entry = this.#entries.find((one) => one.items[0] === items[0]);
+    let entry = this.#entries.find((one) => ink(one.items) === ink(items));
     const last = items[items.length - 1];
     if (entry && (begins(entry.items, items) || (last.kind === "stroke" && last.erases))) return;
     if (!entry) {
@@ -57,6 +57,14 @@ export class LastAnswers {
     label.textContent = String(answer.digit);
     entry.button.append(label);
   }
+}
+
+/**
+ * The first of a drawing that is no stroke of the eraser.
+ * @param {Item[]} items
+ */
+function ink(items) {
+  return items.find((item) => item.kind === "picture" || !item.erases);
 }
 
 /**
