@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predict.add_argument("paths", nargs="+", type=_path, metavar="FILE-OR-FOLDER", help=wanted)
     predict.add_argument("--via", choices=sorted(VIAS), default="grpc", help="whom to ask (default: the model server by gRPC)")
     predict.add_argument("--address", help="host:port, or the gateway's URL; the default fits `make run`")
-    predict.add_argument("--format", choices=sorted(cli_output.FORMATS), default="table")
+    predict.add_argument("--format", choices=sorted(cli_output.FORMATS), default="table", help="of the answers (default: table)")
     predict.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="for each call (default: 10)")
     chosen = parser.parse_args(arguments)
     if sys.stdout is None:

@@ -22,11 +22,23 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m loadtest", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = out.add_argument
-    add("profile", nargs="?", default="standard", choices=[name for name in PROFILES if name != "ceiling"])
+    add(
+        "profile",
+        nargs="?",
+        default="standard",
+        choices=[name for name in PROFILES if name != "ceiling"],
+        help="how the load goes",
+    )
     add("--host", default="", metavar="URL", help="the gateway; without any address a deployment is started")
     add("--grpc", default="", metavar="HOST:PORT", help="the model server's gRPC API")
     add("--rest", default="", metavar="URL", help="the model server's REST API")
-    add("--kind", default="", choices=["", *KINDS], help="what the steps are made of")
+    add(
+        "--kind",
+        default="",
+        choices=["", *KINDS],
+        metavar="KIND",
+        help=f"what the steps are made of: {', '.join(map(repr, KINDS))}; '': one drawing a request",
+    )
     add(
         "--rate",
         type=_positive,

@@ -141,7 +141,9 @@ def limit(png: bytes, target: str, server: int) -> tuple[float, float, float]:
 
 def main() -> int:
     """Run all and print the table; 2 if wrk or the peers' environment is missing."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.bench_gateway")
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest.bench_gateway", description="Our two tiers and their peers side by side (needs wrk)."
+    )
     parser.add_argument("--peers", help="Python of the environment with the `peers` extra; without it only our tiers run")
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--port", type=int, default=22900)

@@ -51,7 +51,7 @@ def _shape(tensor: Tensor) -> str:
 
 
 @dataclass
-class Classification:
+class ClassificationTask:
     """Labels and scores, either of which a model may leave out."""
 
     feed: str
@@ -60,7 +60,7 @@ class Classification:
     scores: str | None
 
     @classmethod
-    def of(cls, signature: Any, check_method: bool) -> Classification:
+    def of(cls, signature: Any, check_method: bool) -> ClassificationTask:
         """Check a signature for Classify.  Raises Status."""
         _check_method(signature, CLASSIFY_METHOD, "classification", check_method)
         if len(signature.inputs) != 1:
@@ -186,7 +186,7 @@ def multi_tasks(request: Any, signatures: Any, check_method: bool) -> list[Task]
         if name not in signatures:
             raise invalid(f"Requested signature not found in model graph: {name}")
         if task.method_name == CLASSIFY_METHOD:
-            tasks.append(Classification.of(signatures[name], check_method))
+            tasks.append(ClassificationTask.of(signatures[name], check_method))
         elif task.method_name == REGRESS_METHOD:
             tasks.append(RegressionTask.of(signatures[name], check_method))
         else:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving import messages, predict, tensor_wire
-from serving.examples import Classification, RegressionTask, Task, multi_tasks, serialized, signature_for
+from serving.examples import ClassificationTask, RegressionTask, Task, multi_tasks, serialized, signature_for
 from serving.resolver import fill_spec
 from serving.servable import Servable
 from serving.tensors import Tensor
@@ -57,14 +57,14 @@ class Planner:
 
     def classify(self, request: Any, servable: Servable) -> Work:
         """ClassificationRequest → work that answers with a ClassificationResponse."""
-        return self._response(request, servable, Classification, messages.ClassificationResponse)
+        return self._response(request, servable, ClassificationTask, messages.ClassificationResponse)
 
     def regress(self, request: Any, servable: Servable) -> Work:
         """RegressionRequest → work that answers with a RegressionResponse."""
         return self._response(request, servable, RegressionTask, messages.RegressionResponse)
 
     def _response(
-        self, request: Any, servable: Servable, kind: type[Classification] | type[RegressionTask], response_class: Any
+        self, request: Any, servable: Servable, kind: type[ClassificationTask] | type[RegressionTask], response_class: Any
     ) -> Work:
         name = request.model_spec.signature_name or predict.DEFAULT_SIGNATURE
 
@@ -77,7 +77,7 @@ class Planner:
         return self.evaluation(servable, name, request.input if request.HasField("input") else None, kind, answer)
 
     def evaluation(
-        self, servable: Servable, signature_name: str, given: Any, kind: type[Classification] | type[RegressionTask],
+        self, servable: Servable, signature_name: str, given: Any, kind: type[ClassificationTask] | type[RegressionTask],
         answer: Callable[[Task, Any], Any],
     ) -> Work:  # fmt: skip
         """Classify or regress an Input message; `answer` gets rows of (label, score), or values."""
@@ -95,7 +95,7 @@ class Planner:
             for asked, task, result in zip(request.tasks, tasks, results, strict=True):
                 one = response.results.add()
                 fill_spec(one.model_spec, servable, asked.model_spec.signature_name or predict.DEFAULT_SIGNATURE)
-                into = one.classification_result if isinstance(task, Classification) else one.regression_result
+                into = one.classification_result if isinstance(task, ClassificationTask) else one.regression_result
                 into.CopyFrom(task.message(result))
             return response
 

@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from digits import wire
 from serving import json_reader, messages, predict, rest_examples, rest_replies, rest_tensors
 from serving.core import Core, unforeseen
-from serving.examples import Classification, RegressionTask
+from serving.examples import ClassificationTask, RegressionTask
 from serving.http_replies import Reply, failure, page
 from serving.json_writer import dump
 from serving.metrics import Metrics
@@ -136,14 +136,14 @@ class RestApi:
         self._core.serve(lambda: self._core.resolver.hold(*found), plan, self._deadline(), "Predict", answer)
 
     def _classify(self, found: Found, body: bytes, answer: Answer) -> None:
-        self._examples(found, body, answer, "Classify", Classification, rest_replies.classifications)
+        self._examples(found, body, answer, "Classify", ClassificationTask, rest_replies.classifications)
 
     def _regress(self, found: Found, body: bytes, answer: Answer) -> None:
         self._examples(found, body, answer, "Regress", RegressionTask, rest_replies.regressions)
 
     def _examples(
         self, found: Found, body: bytes, answer: Answer, api: str,
-        kind: type[Classification] | type[RegressionTask], write: Callable[[Any], bytes],
+        kind: type[ClassificationTask] | type[RegressionTask], write: Callable[[Any], bytes],
     ) -> None:  # fmt: skip
         document = _document(body)
         wanted = _signature_name(document) or predict.DEFAULT_SIGNATURE

@@ -35,7 +35,7 @@ MAX_HEAD_BYTES = 2**20
 """Bytes of a request's line and headers; upstream has no limit but memory here either."""
 NOBODY = Reply(499, b"")
 """For a client that has gone: it ends the request and is not sent."""
-GRACE_S = 2.0
+GONE_AFTER_S = 2.0
 """Who sends no more may still wait for the answer, or have gone: there is no telling, and after this it is taken for gone."""
 REASONS = {429: "Client Error", 499: "Client Closed Request", 504: "Gateway Time-out"}
 
@@ -132,7 +132,7 @@ class _Protocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are
             return False
         last = self.pipeline[0][0] if self.pipeline else self.cycle
         last.keep_alive = False
-        self._asker.leaves(GRACE_S)
+        self._asker.leaves(GONE_AFTER_S)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:

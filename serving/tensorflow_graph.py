@@ -28,7 +28,7 @@ SETTING_UP = LASTING | frozenset((
     "LookupTableImportV2", "LookupTableInsert", "LookupTableInsertV2", "MutableHashTable", "MutableHashTableV2",
     "MutableHashTableOfTensors", "MutableHashTableOfTensorsV2", "MutableDenseHashTable", "MutableDenseHashTableV2",
 ))  # fmt: skip
-"""... and those that leave the same in every new session."""
+"""Those, and what leaves the same state in every new session."""
 
 
 @cache

@@ -23,9 +23,9 @@ from serving.status import Status
 from serving.tensors import Tensor
 
 ALONE_S = 0.002
-"""With one thread.  From here on a second core that idles gains more than waking its thread costs ..."""
+"""A run so long on one thread gains more from a second core that idles than waking its thread costs."""
 LONG_S = 0.004
-"""... and from here on waking it costs nothing that one would notice."""
+"""Beside one so long, waking it costs nothing that one would notice."""
 TRY_BOTH_S = 0.5
 """A size's first run is done by both, so that each has prepared its operations for it; not where that would be felt."""
 TWIN_BYTES = 2**25

@@ -153,7 +153,7 @@ def start_rest() -> Iterator[StartRest]:
 def test_rest_requests_in_line_whose_client_has_gone_are_not_run(
     start_rest: StartRest, batches: bool, body_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rest_server, "GRACE_S", 0.1)
+    monkeypatch.setattr(rest_server, "GONE_AFTER_S", 0.1)
     monkeypatch.setattr(runners, "HELD_S", 2 * PATIENCE_S)  # so that the slot stays the only one
     rest = start_rest(batches)
     rest.model.go_on[1].set()
@@ -177,7 +177,7 @@ def test_rest_requests_in_line_whose_client_has_gone_are_not_run(
 def test_a_rest_request_whose_client_has_gone_before_a_thread_was_free_is_not_even_read(
     start_rest: StartRest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rest_server, "GRACE_S", 0.1)
+    monkeypatch.setattr(rest_server, "GONE_AFTER_S", 0.1)
     rest = start_rest(batches=False, threads=1)
     rest.model.go_on[1].set()
     with rest.ask() as first:

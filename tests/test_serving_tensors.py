@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from serving import json_reader, messages, tensor_wire
-from serving.examples import Classification
+from serving.examples import ClassificationTask
 from serving.json_writer import nested
 from serving.rest_replies import predictions
 from serving.status import Status
@@ -105,7 +105,7 @@ def test_classify_needs_scores_or_classes_and_minds_no_other_output() -> None:
     signature.inputs["inputs"].name = "raw:0"
     for alias in ("scores", "weights"):
         signature.outputs[alias].name = f"{alias}:0"
-    assert Classification.of(signature, False).fetches == ["scores:0"]
+    assert ClassificationTask.of(signature, False).fetches == ["scores:0"]
     del signature.outputs["scores"]
     with pytest.raises(Status, match="to contain at least one of"):
-        Classification.of(signature, False)
+        ClassificationTask.of(signature, False)

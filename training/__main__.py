@@ -108,7 +108,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=_at_least(1), help="instead of the recipe's")
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16"], help="instead of the recipe's")
     parser.add_argument("--limit", type=_at_least(20), metavar="N", help="smoke run: N images of each part, N drawn each epoch")
-    parser.add_argument("--seed", type=_at_least(0), default=1)
+    parser.add_argument("--seed", type=_at_least(0), default=1, metavar="N", help="of all that is drawn by lot (default: 1)")
     parser.add_argument(
         "--seeds", type=_at_least(1), default=1, metavar="N", help="train N networks, seeds seed … seed+N-1; the first is kept"
     )

@@ -7,10 +7,11 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, g, request
 
+from digits import wire
 from digits.settings import WebSettings
 from webapp import inputs, later, problems, tracing
 from webapp.backend import Backend
-from webapp.reading import JSON, Asked, Reader
+from webapp.reading import JSON, Parsed, Reader
 from webapp.records import ARRIVED
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
@@ -22,7 +23,7 @@ def predict() -> Response:
     reader: Reader = current_app.extensions["reader"]
     arrived = request.environ.get(ARRIVED) or time.monotonic()
     trace = tracing.Headers(request.headers.get("traceparent", ""), request.headers.get("tracestate", ""))
-    reading = reader.begin(_asked, arrived, problems.request_id(), trace)
+    reading = reader.begin(_parse, arrived, problems.request_id(), trace)
     g.later = True
     response = Response(mimetype=JSON)  # compression looks at it already
 
@@ -35,7 +36,7 @@ def predict() -> Response:
     return later.respond(reading.future, response, finish, reading.deadline)
 
 
-def _asked() -> Asked:
+def _parse() -> Parsed:
     options = inputs.options(request)  # first: what is wrong there costs no reading
     return inputs.read(request), options
 
@@ -50,7 +51,7 @@ def model() -> dict[str, Any]:
     return {
         "name": settings.model_name,
         "version": current.number,
-        "versions": [{"version": number, "state": _STATES.get(code, str(code))} for number, code in state.states.items()],
+        "versions": [{"version": number, "state": _state(code)} for number, code in state.states.items()],
         "labels": dict(state.labels),
         "refused": {str(number): why for number, why in state.refused.items()},
         "signatures": current.signatures,
@@ -60,4 +61,6 @@ def model() -> dict[str, Any]:
     }
 
 
-_STATES = {10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
+def _state(code: int) -> str:
+    known = wire.STATES.get(code)
+    return known.name if known is not None else str(code)

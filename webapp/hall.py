@@ -28,7 +28,7 @@ from webapp.http import Connection
 from webapp.incoming import Refused, Request
 from webapp.metrics import Metrics
 from webapp.rates import Rates
-from webapp.reading import PATH, Asked, Reader
+from webapp.reading import PATH, Parsed, Reader
 from webapp.records import Records
 
 TURN_S = 0.002
@@ -124,14 +124,14 @@ class Hall:
         """Answer with a problem without asking the application."""
         if refusal.reason:
             self._metrics.shed(refusal.reason)
-        problem, request_id = refusal.problem, request.new_id()
+        problem, request_id = refusal.problem, request.id_or_new()
         answer = self._problem(request, problem, refusal.detail, request_id)
         self._records.answered(request.method, request.path, "refused", problem.status, 0.0, request_id, {"why": problem.title})
         connection.answer(request, *answer)
 
     def _failed(self, request: Request, error: BaseException) -> wsgi.Answer:
         """Tell of an error that nobody has caught: its request is answered, and everything else goes on."""
-        request_id = request.new_id()
+        request_id = request.id_or_new()
         problem, detail = problems.told(error, request_id)
         facts, seconds = {"why": problems.why(error)}, time.monotonic() - request.arrived
         with suppress(Exception):  # this may be what failed
@@ -193,13 +193,13 @@ class Hall:
         request_id = problems.plain_or_new(headers.get(b"x-request-id", b"").decode("latin-1"))
         trace = tracing.Headers(*(headers.get(name, b"").decode("latin-1") for name in (b"traceparent", b"tracestate")))
 
-        def asked() -> Asked:
+        def parse() -> Parsed:
             submission = inputs.bare(request.body, mimetype)
             assert submission is not None
             return submission, inputs.NO_OPTIONS
 
         try:
-            reading = self._reader.begin(asked, request.arrived, request_id, trace)
+            reading = self._reader.begin(parse, request.arrived, request_id, trace)
         except Exception as exc:
             return wsgi.plain(self._reader.refused(exc, request.arrived, request_id, trace), request_id)
         if reading.future is None:

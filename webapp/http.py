@@ -25,7 +25,7 @@ QUEUED_BYTES = 1024
 MAX_BUFFERED = 67_108_864
 """Bytes of bodies that a worker keeps altogether, from their first until their requests are answered."""
 RESERVED = 8_388_608
-"""... and beyond them those of small ones, which wait behind no large picture."""
+"""So many more of small bodies, which wait behind no large picture."""
 IDLE_S = 75.0
 """A connection without a request is closed after this; longer than the usual proxy's 60 s, so that it never loses the race."""
 NOT_HTTP = Refused(problems.BAD_REQUEST, "got bytes that are no HTTP/1.1 request of a known method")

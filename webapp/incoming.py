@@ -55,7 +55,7 @@ class Request:
         """As sent, without the query."""
         return self.url.decode("latin-1").partition("?")[0]
 
-    def new_id(self) -> str:
+    def id_or_new(self) -> str:
         """The caller's request id if it sent a plain one, else a new one."""
         return problems.plain_or_new(dict(self.headers).get(b"x-request-id", b"").decode("latin-1"))
 

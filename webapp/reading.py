@@ -50,7 +50,8 @@ def refusal(error: BaseException, request_id: str) -> Reply:
     return Reply(problem.status, problems.MIMETYPE, body, problem.retry_after_s, problems.why(error))
 
 
-Asked = tuple[inputs.Submission, inputs.Options]
+Parsed = tuple[inputs.Submission, inputs.Options]
+"""What was sent, and what the address asks for."""
 
 
 class Clock:
@@ -81,15 +82,15 @@ class Reader:
         self.settings, self.backend, self.metrics, self.records = settings, backend, metrics, records
         self.tracer = tracing.tracer()
 
-    def begin(self, asked: Callable[[], Asked], arrived: float, request_id: str, trace: tracing.Headers) -> Reading:
+    def begin(self, parse: Callable[[], Parsed], arrived: float, request_id: str, trace: tracing.Headers) -> Reading:
         """Preprocess a request's images and ask the model server.
 
-        asked: finds out what was sent; arrived: on time.monotonic's clock.  Raises a DigitsError where there is nothing to ask,
+        parse: finds out what was sent; arrived: on time.monotonic's clock.  Raises a DigitsError where there is nothing to ask,
         or nobody.
         """
         span = self.tracer.begin(trace, arrived, request_id)
         try:
-            submission, options = asked()
+            submission, options = parse()
             return Reading(self, submission, options, arrived, request_id, span)
         except Exception as exc:
             if span is not None:

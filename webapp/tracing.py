@@ -35,10 +35,9 @@ class Headers(NamedTuple):
 
 @dataclass(frozen=True)
 class Trace:
-    """The caller's trace: hexadecimal ids and flags."""
+    """The caller's trace: its hexadecimal id, and flags."""
 
     trace_id: str
-    parent_id: str
     flags: str
 
 
@@ -49,7 +48,7 @@ def accepted(header: str | None) -> Trace | None:
     match = _TRACEPARENT.fullmatch(header)
     if match is None or match[1] == "ff" or (match[1] == "00" and match[5]) or not int(match[2], 16) or not int(match[3], 16):
         return None
-    return Trace(match[2], match[3], match[4])
+    return Trace(match[2], match[4])
 
 
 class Span:

@@ -20,9 +20,9 @@ from webapp.http import Connection
 HEARTBEAT_S = 1.0
 FIRST_LOOK_S = 2.0
 SHARE_S, SHARE_AT_MOST_S = 0.0003, 0.01
-"""A worker leaves new connections to the others for so long for each of its own ..."""
+"""A worker leaves new connections to the others for so long for each of its own, and no longer than that."""
 SHARE_OF = 8
-"""... and then takes one for each so many, and one more: a crowd must not wait for its turns."""
+"""Then it takes one for each so many of its own, and one more: a crowd must not wait for its turns."""
 
 
 class Worker(GunicornWorker):  # type: ignore[misc]

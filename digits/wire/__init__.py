@@ -48,6 +48,7 @@ GetModelStatusResponse = message("tensorflow.serving.GetModelStatusResponse")
 PredictionLog = message("tensorflow.serving.PredictionLog")
 
 DataType = pool.FindEnumTypeByName("tensorflow.DataType").values_by_name
+STATES = pool.FindEnumTypeByName("tensorflow.serving.ModelVersionStatus.State").values_by_number
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
