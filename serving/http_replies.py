@@ -14,7 +14,7 @@ STATUSES = {
     Code.UNKNOWN: 500, Code.INTERNAL: 500, Code.DATA_LOSS: 500, Code.UNIMPLEMENTED: 501,
     Code.UNAVAILABLE: 503, Code.DEADLINE_EXCEEDED: 504,
 }  # fmt: skip
-PAGES = {400: "Bad Request", 404: "Not Found", 413: "Payload Too Large", 501: "Not Implemented"}
+PAGES = {400: "Bad Request", 404: "Not Found", 413: "Payload Too Large", 417: "Expectation Failed", 501: "Not Implemented"}
 
 
 @dataclass
@@ -32,7 +32,7 @@ def page(status: int) -> Reply:
     """The HTTP library's own page for what is not the API's business."""
     title = PAGES[status]
     body = f"<HTML><HEAD>\n<TITLE>{status} {title}</TITLE>\n</HEAD><BODY>\n<H1>{title}</H1>\n</BODY></HTML>\n"
-    return Reply(status, body.encode(), "text/html", close=status == 404)
+    return Reply(status, body.encode(), "text/html", close=status in (404, 417))
 
 
 def failure(status: Status) -> Reply:

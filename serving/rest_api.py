@@ -20,7 +20,7 @@ from serving.metrics import Metrics
 from serving.model_info import ModelInfo, signature_map
 from serving.planner import Work
 from serving.resolver import fill_spec
-from serving.rest_urls import CONFORMING, INFERENCE, QUESTION, matched_path, which
+from serving.rest_urls import INFERENCE, QUESTION, matched_path, which
 from serving.servable import Servable
 from serving.status import Code, Status, invalid
 from serving.tensors import DOUBLE, Tensor
@@ -52,7 +52,7 @@ class RestApi:
     def handle(self, method: str, target: bytes, headers: Mapping[str, str], body: bytes, send: Send) -> None:
         """target: the request line's, as sent.  headers: lower-case names."""
         path = matched_path(target)
-        if not CONFORMING.fullmatch(path):
+        if path is None:
             send(page(400))
         elif method not in METHODS:
             send(page(501))

@@ -24,6 +24,7 @@ from serving.http_replies import Reply, page
 from serving.metrics import Metrics
 from serving.model_info import ModelInfo
 from serving.rest_api import METHODS, METRICS_PATH, RestApi
+from serving.rest_urls import is_relative
 from serving.turns import Asker, serves
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,10 @@ NOBODY = Reply(499, b"")
 """For a client that has gone: it ends the request and is not sent."""
 GONE_AFTER_S = 2.0
 """Who sends no more may still wait for the answer, or have gone: there is no telling, and after this it is taken for gone."""
+FIRST_BYTES = 256
+"""Of a request that is none, so many are looked at for what to say of it."""
+CONTINUE = "100-continue"
+"""All that a client can expect (RFC 9110, 10.1.1)."""
 REASONS = {429: "Client Error", 499: "Client Closed Request", 504: "Gateway Time-out"}
 
 
@@ -68,13 +73,17 @@ class _Protocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are
     parser: Any
     _first_bytes = b""
     _in_head, _head_bytes = True, 0
+    _is_over = False
+    """The client sent what is no HTTP, behind requests that are answered first."""
 
     def connection_made(self, transport: Any) -> None:
         self._asker = _Client()
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        self._first_bytes = data[:64]
+        if self._is_over:
+            return
+        self._first_bytes = data[:FIRST_BYTES]
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -87,7 +96,13 @@ class _Protocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are
                 rest = self._parse(rest)
         except httptools.HttpParserError:
             self.logger.warning("Invalid HTTP request received.")
-            self.send_400_response("no HTTP")
+            if not self._in_head and self.pipeline:  # a body breaks off that waits behind others
+                self.pipeline.popleft()
+                self._in_head = True
+            elif not self._in_head or self.cycle is None or self.cycle.response_complete:
+                self.send_400_response("no HTTP")
+                return
+            self._is_over = True
 
     def _parse(self, data: memoryview) -> memoryview:
         """Feed the parser; returns what it has left over.
@@ -126,6 +141,12 @@ class _Protocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are
         if not self.pipeline:  # it may be paused for the length of the body, and who does not read sees no end
             self.flow.resume_reading()
 
+    def on_response_complete(self) -> None:
+        is_last = not self.pipeline
+        super().on_response_complete()
+        if self._is_over and is_last and not self.transport.is_closing():
+            self.send_400_response("no HTTP")
+
     def eof_received(self) -> bool:
         """The client sends no more.  Returns whether it is still answered: libevent, upstream's library, does so."""
         if self.cycle is None or self.cycle.response_complete or not self._in_head:
@@ -140,8 +161,12 @@ class _Protocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        method = re.match(rb"([A-Za-z]+) \S+ HTTP/1", self._first_bytes)
-        status = 501 if method and method[1].decode() not in METHODS else 400
+        status = 400
+        if line := re.match(rb"([A-Za-z]+) (\S+) HTTP/1", self._first_bytes):
+            if line[1].decode() not in METHODS:
+                status = 501
+            elif is_relative(line[2]):  # libevent takes it, the parser here does not; the API has no such path
+                status = 404
         body = page(status).body
         head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: text/html\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
@@ -193,6 +218,8 @@ class RestServer:
             return
         if body is None:
             reply = page(413)
+        elif body and scope["http_version"] == "1.1" and headers.get("expect", CONTINUE).lower() != CONTINUE:
+            reply = page(417)
         else:
             loop = asyncio.get_running_loop()
             future: asyncio.Future[Reply] = loop.create_future()

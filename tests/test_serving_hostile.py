@@ -25,6 +25,7 @@ from tests.test_serving_swap import PREDICT
 
 GIB = 2**30
 MORE_MIB = 150
+POST_HALF_PLUS_TWO = b"POST /v1/models/half_plus_two:predict HTTP/1.1\r\nHost: a\r\n"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
@@ -195,6 +196,16 @@ def test_offers_in_a_row_are_answered_in_a_row(server: Server) -> None:
     head = b"POST /v1/models/half_plus_two:predict HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
     one = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
     assert send(server.rest_port, one * 3, wait_s=1).count(b"HTTP/1.1 200 ") == 3
+
+
+@pytest.mark.parametrize("rest", [b"garbage\r\n\r\n", b"}", POST_HALF_PLUS_TWO + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"])
+def test_whole_requests_before_garbage_are_answered(server: Server, rest: bytes) -> None:
+    body = b'{"instances": [2.0]}'
+    one = POST_HALF_PLUS_TWO + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    for count in (1, 3):
+        got = send(server.rest_port, one * count + rest, wait_s=2)
+        assert got.count(b'"predictions": [3.0') == count
+        assert got.endswith(page(400).body), "and then the connection is closed"
 
 
 # -- random requests: an answer, never a bug ----------------------------------------------------------------------------------

@@ -150,6 +150,14 @@ def test_metadata_shows_every_field(target: Any) -> None:
         ("GET", "/", 404),
         ("GET", "/v2/health", 404),
         ("GET", "/v1/models/shift%zz", 400),
+        ("GET", "v1/models/shift", 404),
+        ("GET", "//v1/models/shift", 404),
+        ("GET", "///v1/models/shift", 200),
+        ("GET", "//host/v1/models/shift", 200),
+        ("GET", "http://user@host:/v1/models/shift", 200),
+        ("GET", "http://[::1]:8501/v1/models/shift", 200),
+        ("GET", "http://host:99999/v1/models/shift", 400),
+        ("GET", "http://host:port/v1/models/shift", 400),
     ],
 )
 def test_other_urls_and_methods_have_their_status(target: Any, method: str, path: str, status: int) -> None:
@@ -160,6 +168,12 @@ def test_a_gzipped_body_is_inflated(target: Any) -> None:
     body = gzip.compress(b'{"instances": [1]}')
     status, raw, _ = target.rest("POST", "/v1/models/shift:predict", body, {"Content-Encoding": "gzip"})
     assert (status, json.loads(raw)) == (200, {"predictions": [3.0]})
+
+
+def test_an_expectation_that_nobody_meets_is_refused(target: Any) -> None:
+    for expected, status in (("100-Continue", 200), ("a pony", 417)):
+        assert target.rest("POST", "/v1/models/shift:predict", b'{"instances": [1]}', {"Expect": expected})[0] == status
+    assert target.rest("GET", "/v1/models/shift", headers={"Expect": "a pony"})[0] == 200
 
 
 def test_options_asks_for_an_origin(target: Any) -> None:
