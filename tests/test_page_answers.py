@@ -186,6 +186,9 @@ def test_an_unsure_answer_says_so_and_what_to_do(page: Any) -> None:
     page.wait_for_selector("#answer[data-mood=unsure]")
     assert "Not sure: 41.0" in page.locator("#sure").inner_text()
     assert page.locator("#advice").inner_text() == "Draw it once more, a little plainer."
+    thumb = page.locator("#last .thumb")
+    assert thumb.inner_text() == f"{UNSURE['digit']}?"
+    assert thumb.get_attribute("aria-label") == f"Bring back the drawing read as {UNSURE['digit']}, not sure"
 
 
 @pytest.mark.parametrize("note", ["dot", "scribble", "pieces", "abreast"])
@@ -204,7 +207,7 @@ def test_what_is_no_single_digit_is_shown_as_none(page: Any, note: str) -> None:
     page.locator("#undo").click()
     draw(page, 1)
     assert answer(page) == "1"
-    assert page.locator("#last .thumb").first.inner_text() == "1"
+    assert page.locator("#last .thumb").first.inner_text().rstrip("?") == "1"
 
 
 def test_a_first_answer_that_takes_a_while_is_announced(page: Any) -> None:
@@ -235,7 +238,7 @@ def test_last_drawings_are_brought_back_stroke_for_stroke(page: Any) -> None:
         page.wait_for_function("d => document.querySelector('#digit').textContent === d", arg=str(digit), timeout=PATIENCE_MS)
         page.wait_for_selector("#answer:not(.busy)")
     thumbs = page.locator("#last .thumb")
-    assert [one.inner_text() for one in thumbs.all()] == ["1", "4"]
+    assert [one.inner_text().rstrip("?") for one in thumbs.all()] == ["1", "4"]
     thumbs.nth(1).click()
     page.wait_for_function("() => document.querySelector('#digit').textContent === '4'", timeout=PATIENCE_MS)
     assert thumbs.count() == 2

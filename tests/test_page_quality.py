@@ -166,6 +166,8 @@ def test_page_can_be_installed_and_opens_without_a_network(chromium: Any, site: 
     assert "/api/model" not in kept, "programs' addresses are not for later"
     assert sum(path.startswith("/assets/") for path in kept) > 5
     page.context.set_offline(True)
+    page.goto(f"{site}/docs")
+    assert page.locator("h1").inner_text() == "For programs", "kept though nobody has been there"
     page.goto(f"{site}/about")
     assert page.locator("h1").inner_text() == "About the model"
     page.goto(site)

@@ -14,31 +14,40 @@
  *
  * @typedef {{kind: "answer", answer: Answer, took_ms: number}} Answered  took_ms: from sending to having it
  * @typedef {{kind: "refused", sentence: string}} Refused  asking again would not help
- * @typedef {{kind: "away", wait_ms: number, fault: boolean}} Away  it would, later; fault: unless this drawing itself trips the service
+ * @typedef {{kind: "away", wait_ms: number, fault: boolean, sentence?: string}} Away  it would, later; fault: unless this drawing
+ *   itself trips the service; sentence: why, if the service says more than that it is away
+ * @typedef {{kind: "dropped"}} Dropped  nobody waits for it any more
  */
 
 const PATIENCE_MS = 8000;
 const LONGEST_WAIT_MS = 30_000; // whatever the service asks for: nobody looks at a silent page for longer
-const PASSING = new Set([408, 429, 500, 502, 503, 504]);
+const TOO_FAST = 429;
+const PASSING = new Set([408, TOO_FAST, 500, 502, 503, 504]);
 
 /**
  * Ask what digit a picture shows; never rejects.
  * @param {Blob} picture
- * @returns {Promise<Answered | Refused | Away>}
+ * @param {AbortSignal} dropped
+ * @returns {Promise<Answered | Refused | Away | Dropped>}
  */
-export async function ask(picture) {
+export async function ask(picture, dropped) {
+  const question = new AbortController();
+  const giveUp = () => question.abort();
+  const patience = setTimeout(giveUp, PATIENCE_MS);
+  dropped.addEventListener("abort", giveUp);
   const sent = performance.now();
   try {
     const response = await fetch("/api/predict", {
       method: "POST",
       body: picture,
       headers: { "Content-Type": picture.type || "application/octet-stream" },
-      signal: AbortSignal.timeout(PATIENCE_MS),
+      signal: question.signal,
     });
     if (PASSING.has(response.status)) {
       const seconds = Number(response.headers.get("Retry-After")) || 0; // a proxy may send a date
       const wait_ms = Math.min(LONGEST_WAIT_MS, Math.max(0, 1000 * seconds));
-      return { kind: "away", wait_ms, fault: response.status === 500 };
+      const problem = response.status === TOO_FAST ? await response.json().catch(() => null) : null;
+      return { kind: "away", wait_ms, fault: response.status === 500, sentence: problem?.sentence };
     }
     if (!response.ok) {
       const problem = await response.json().catch(() => null); // a proxy's own page is no problem document
@@ -48,6 +57,9 @@ export async function ask(picture) {
     const body = await response.json();
     return { kind: "answer", answer: body, took_ms: performance.now() - sent };
   } catch {
+    if (dropped.aborted) return { kind: "dropped" };
     return { kind: "away", wait_ms: 0, fault: false }; // no network, no server, or no patience left
+  } finally {
+    clearTimeout(patience);
   }
 }

@@ -1,6 +1,7 @@
 // When to ask: after every change, one question at a time, and again and again while the service is away.
 import { ask } from "./api.js";
 import { sendable } from "./render.js";
+import { firstInk } from "./strokes.js";
 
 const FIRST_WAIT_MS = 400;
 const LONGEST_WAIT_MS = 2000;
@@ -17,13 +18,16 @@ const FAULTS = 3; // after so many the drawing itself must be what the service t
  * @typedef {object} Listener
  * @property {(shown: Shown) => void} answered
  * @property {(sentence: string) => void} refused
- * @property {() => void} away
+ * @property {(sentence?: string) => void} away  the sentence: the service's own
  * @property {(on: boolean) => void} busy
  */
 
 export class Asker {
   #asking = false;
   #wake = () => {};
+  #question = new AbortController();
+  /** @type {import("./strokes.js").Item | undefined}  the first ink of the drawing that it is about */
+  #about;
 
   /**
    * @param {import("./drawing.js").Drawing} drawing
@@ -35,9 +39,13 @@ export class Asker {
     addEventListener("online", () => this.#wake());
   }
 
-  /** Ask about the drawing as it is now; while a question is in flight, its answer is dropped if the drawing has changed. */
+  /**
+   * Ask about the drawing as it is now; while a question is in flight, its answer is dropped if the drawing has changed.  One about
+   * another drawing is broken off: its picture may be large, and the line slow.
+   */
   async request() {
     this.#wake();
+    if (firstInk(this.drawing.items) !== this.#about) this.#question.abort();
     if (this.#asking) return;
     this.#asking = true;
     this.listener.busy(true);
@@ -55,10 +63,13 @@ export class Asker {
     while (!this.drawing.isBlank) {
       const { revision } = this.drawing;
       const began = performance.now();
+      this.#question = new AbortController();
+      this.#about = firstInk(this.drawing.items);
       const picture = await sendable(this.drawing.items);
       const encode = performance.now() - began;
-      const reply = await ask(picture);
+      const reply = await ask(picture, this.#question.signal);
       if (this.drawing.isBlank) return; // cleared meanwhile: there is nothing to say
+      if (reply.kind === "dropped") continue;
       if (reply.kind === "away") {
         faults = reply.fault ? (faulty === revision ? faults + 1 : 1) : 0;
         faulty = revision;
@@ -66,7 +77,7 @@ export class Asker {
           this.listener.refused("The service fails on this drawing. Change it, or try again later.");
           return;
         }
-        this.listener.away();
+        this.listener.away(reply.sentence);
         await this.#pause(Math.max(wait, reply.wait_ms), reply.wait_ms);
         wait = Math.min(wait * 1.6, LONGEST_WAIT_MS);
         continue;

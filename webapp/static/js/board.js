@@ -15,10 +15,16 @@ export class Board {
     this.canvas = canvas;
     this.drawing = drawing;
     this.#resize(canvas.clientWidth * devicePixelRatio);
-    new ResizeObserver(([entry]) => {
+    const observer = new ResizeObserver(([entry]) => {
       const [size] = entry.devicePixelContentBoxSize ?? [];
       this.#resize(size ? size.inlineSize : canvas.clientWidth * devicePixelRatio);
-    }).observe(canvas);
+    });
+    try {
+      observer.observe(canvas, { box: "device-pixel-content-box" }); // another zoom may leave the size in CSS pixels as it is
+    } catch {
+      observer.observe(canvas); // Safari knows no other box, but tells of a zoom
+      addEventListener("resize", () => this.#resize(canvas.clientWidth * devicePixelRatio));
+    }
     drawing.addEventListener("change", () => this.repaint());
     document.addEventListener("theme", () => this.repaint());
   }

@@ -8,6 +8,7 @@ import { packed, WIDTHS } from "./strokes.js";
  */
 
 const MOST_STEPS = 200;
+const MOST_PICTURES = 16; // of 4 MB each
 const SWEEP_MS = 400; // who rubs goes to and fro faster than that, and who has looked draws later
 const RUBBING_MS = 1200; // and by then everybody has looked
 
@@ -75,9 +76,17 @@ export class Drawing extends EventTarget {
     } else this.#do({ ...stroke, points: packed(stroke.points) });
   }
 
+  /** Lift the brush as if it had never been put down. */
+  drop() {
+    this.live = null;
+  }
+
   clear() {
     if (this.items.length) this.lay([]);
-    else this.#putDownEraser();
+    else {
+      this.#putDownEraser();
+      this.dispatchEvent(new Event("change")); // who waits for a picture to be opened no longer does
+    }
   }
 
   /**
@@ -129,8 +138,13 @@ export class Drawing extends EventTarget {
   #do(step) {
     this.#steps.push(step);
     this.#undone = [];
-    if (this.#steps.length > MOST_STEPS + 1) this.#forget(); // the ground is one more
+    while (this.#steps.length > MOST_STEPS + 1 || this.#pictures > MOST_PICTURES) this.#forget(); // the ground is one more step
     this.#changed();
+  }
+
+  /** How many are kept. */
+  get #pictures() {
+    return this.#steps.flatMap((step) => (step.kind === "sheet" ? step.items : step)).filter(({ kind }) => kind === "picture").length;
   }
 
   /** The oldest step can no longer be undone: it becomes part of the ground. */

@@ -23,13 +23,21 @@ export class Inside {
       label.textContent = NAMES[name] ?? name;
       track.style.setProperty("--from", (from / total).toFixed(4));
       track.style.setProperty("--share", (ms / total).toFixed(4));
-      time.textContent = `${ms.toFixed(1)} ms`;
+      time.textContent = spoken(ms, 1);
       from += ms;
     });
     while (this.#rows.children.length > spans.length) this.#rows.lastElementChild?.remove();
-    this.#total.textContent = `${total.toFixed(0)} ms`;
+    this.#total.textContent = spoken(total, 0);
     this.#version.textContent = `${answer.model.name}, version ${answer.model.version}`;
   }
+}
+
+/**
+ * @param {number} ms
+ * @param {number} digits  after the point
+ */
+function spoken(ms, digits) {
+  return ms < 1000 ? `${ms.toFixed(digits)}\u00a0ms` : `${(ms / 1000).toFixed(1)}\u00a0s`;
 }
 
 function newRow() {

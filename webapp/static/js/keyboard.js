@@ -117,6 +117,11 @@ export function drawByKeyboard(board, cursor, tell, predict) {
     cursor.hidden = true;
   }
 
+  drawing.addEventListener("change", () => {
+    if (down && !drawing.live) tell("Brush up."); // a picture came meanwhile
+    if (!drawing.live) down = false;
+    cursor.classList.toggle("down", down);
+  });
   canvas.addEventListener("blur", leave);
   canvas.addEventListener("pointerdown", leave, { capture: true }); // before the pointer puts its own brush down
 }
@@ -137,11 +142,13 @@ export function undoByKeyboard(drawing) {
 }
 
 /**
- * The key as a Latin keyboard has it, small: also with Caps Lock, and where another alphabet's letter sits on it.
+ * The key as a Latin keyboard has it, small: also with Caps Lock, and where another alphabet's letter or digit sits on it, or
+ * digits want Shift.
  * @param {KeyboardEvent} event
  */
-function letter({ key, code }) {
+function letter({ key, code, shiftKey }) {
   if (key.length !== 1) return key;
+  if (/^Digit[0-9]$/.test(code) && !shiftKey) return code.slice(5);
   if (/^[\x20-\x7e]$/.test(key)) return key.toLowerCase();
   return /^Key[A-Z]$/.test(code) ? code.slice(3).toLowerCase() : key;
 }

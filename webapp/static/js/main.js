@@ -8,12 +8,15 @@ import { drawByKeyboard, undoByKeyboard } from "./keyboard.js";
 import { onPicture, read } from "./picture.js";
 import { drawByPointer } from "./pointer.js";
 import { isBare } from "./render.js";
+import { firstInk } from "./strokes.js";
 import { examples, LastAnswers } from "./thumbs.js";
 import { tools } from "./tools.js";
 import { View } from "./view.js";
 
 /** @param {string} selector */
 const find = (selector) => /** @type {HTMLElement} */ (document.querySelector(selector));
+
+const SLOW_MS = 300; // most pictures are opened sooner
 
 const drawing = new Drawing();
 const board = new Board(/** @type {HTMLCanvasElement} */ (find("#canvas")), drawing);
@@ -23,17 +26,20 @@ const last = new LastAnswers(drawing);
 const showCode = codePanel();
 const asker = new Asker(drawing, {
   answered(shown) {
-    view.show(shown.answer);
+    view.show(shown.answer, firstInk(drawing.items));
     inside.show(shown);
     last.add(shown.answer);
     showCode(shown);
   },
   refused: (sentence) => view.refuse(sentence),
-  away: () => view.away(),
+  away: (sentence) => view.away(firstInk(drawing.items), sentence),
   busy: (on) => view.busy(on),
 });
 
+let turns = 0;
+
 drawing.addEventListener("change", () => {
+  turns++;
   if (drawing.isUntouched) view.reset();
   else if (drawing.isBlank) view.refuse("There is nothing to erase yet. To draw, press the eraser again.");
   else if (drawing.wasErased && isBare(drawing.items)) drawing.renew();
@@ -41,27 +47,31 @@ drawing.addEventListener("change", () => {
 });
 
 function ask() {
-  view.expect();
+  view.expect(firstInk(drawing.items));
   asker.request();
 }
 
 function predict() {
   if (drawing.isBlank) view.refuse("There is nothing to read yet. Draw a digit first.");
-  else ask();
+  else {
+    view.repeat();
+    ask();
+  }
 }
-
-let turns = 0;
 
 /** @param {File} file */
 async function usePicture(file) {
-  const turn = ++turns; // of two pictures the later counts, whichever is decoded first
+  const turn = ++turns; // of two pictures the later counts, whichever is decoded first, and whoever draws meanwhile wants none
+  const late = setTimeout(() => turn === turns && view.aside("Opening the picture…"), SLOW_MS);
   try {
     const picture = await read(file);
     if (turn !== turns) return;
     drawing.end(); // a hand that is drawing meanwhile has finished
     drawing.lay([picture]);
   } catch {
-    if (turn === turns) view.refuse("That is not a picture this page can show. Try PNG, JPEG, WebP, BMP or GIF.");
+    if (turn === turns) view.aside("That is not a picture this page can show. Try PNG, JPEG, WebP, BMP or GIF.");
+  } finally {
+    clearTimeout(late);
   }
 }
 

@@ -1,10 +1,9 @@
 // A picture pasted, dropped or chosen → an item for the sheet.
 
 const MOST_PX = 1024; // kept in memory for showing
-/** The gateway takes a file as it is if it knows the format, ... */
-const FORMATS = new Set(["image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif"]);
-/** ... if it comes in time over a slow line, and is not too large once decoded. */
-const [SEND_BYTES, SEND_PIXELS] = [500_000, 16_000_000];
+const FORMATS = new Set(["image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif"]); // the gateway's
+const SEND_BYTES = 150_000; // as it is a larger file would not come in time over a slow line: 20 kB a second
+const SEND_PIXELS = 16_000_000; // nor does the gateway decode more
 const EDGE_PX = 32;
 
 /**

@@ -10,6 +10,7 @@ export function drawByPointer(board) {
   const { canvas, drawing } = board;
   /** @type {number | null} */
   let pointer = null;
+  let touching = false; // by a finger, or a palm
   let box = canvas.getBoundingClientRect();
 
   /**
@@ -26,8 +27,14 @@ export function drawByPointer(board) {
   /** @param {PointerEvent} event */
   function down(event) {
     const turned = (event.buttons & PEN_ERASER) !== 0;
-    if (pointer !== null || drawing.live || (event.button !== 0 && !turned)) return;
+    if (event.button !== 0 && !turned) return;
+    if (pointer !== null && touching && event.pointerType === "pen") {
+      pointer = null; // it was the palm of the hand that holds the pen
+      drawing.drop();
+    }
+    if (pointer !== null || drawing.live) return;
     pointer = event.pointerId;
+    touching = event.pointerType === "touch";
     try {
       canvas.setPointerCapture(pointer); // so that hovering wakes nothing else while the hand draws
     } catch {

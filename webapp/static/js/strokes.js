@@ -13,6 +13,14 @@ const EDGE = 2; // what an eraser takes beside its width: ink's edges are smooth
  */
 
 /**
+ * The first of a drawing that is no stroke of the eraser: as long as it stays, the drawing is the same one.
+ * @param {Item[]} items
+ */
+export function firstInk(items) {
+  return items.find((item) => item.kind === "picture" || !item.erases);
+}
+
+/**
  * The lines to draw for a stroke: one, or many short ones where a pen pressed unevenly.
  * Between the points it runs as quadratic curves from middle to middle, so that it has no corners but the hand's own.
  * @param {Stroke} stroke

@@ -1,6 +1,6 @@
 // Small pictures of drawings: the examples to try, and the last answers, to be brought back.
 import { paintSheet, PLAIN } from "./render.js";
-import { lines, SHEET } from "./strokes.js";
+import { firstInk, lines, SHEET } from "./strokes.js";
 
 const MOST = 8;
 const PHOTOGRAPH_PX = 96;
@@ -28,7 +28,7 @@ export class LastAnswers {
   add(answer) {
     const { items } = this.drawing;
     if (items.every((item) => item.kind === "stroke" && item.example)) return; // it is at hand anyway
-    let entry = this.#entries.find((one) => ink(one.items) === ink(items));
+    let entry = this.#entries.find((one) => firstInk(one.items) === firstInk(items));
     const last = items[items.length - 1];
     if (entry && (begins(entry.items, items) || (last.kind === "stroke" && last.erases))) return;
     if (!entry) {
@@ -51,20 +51,13 @@ export class LastAnswers {
     entry.items = items;
     entry.button.replaceChildren(miniature(items));
     entry.button.classList.toggle("unsure", !answer.sure);
-    entry.button.setAttribute("aria-label", `Bring back the drawing ${answer.note ? "that is no single digit" : `read as ${answer.digit}`}`);
+    const read = `read as ${answer.digit}${answer.sure ? "" : ", not sure"}`;
+    entry.button.setAttribute("aria-label", `Bring back the drawing ${answer.note ? "that is no single digit" : read}`);
     if (answer.note) return;
     const label = document.createElement("span");
-    label.textContent = String(answer.digit);
+    label.textContent = answer.sure ? String(answer.digit) : `${answer.digit}?`;
     entry.button.append(label);
   }
-}
-
-/**
- * The first of a drawing that is no stroke of the eraser.
- * @param {Item[]} items
- */
-function ink(items) {
-  return items.find((item) => item.kind === "picture" || !item.erases);
 }
 
 /**

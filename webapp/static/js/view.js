@@ -2,10 +2,20 @@
 
 const ADVICE = "Draw it once more, a little plainer.";
 const SOON_MS = 300; // most answers are quicker
+const AGAIN_MS = 100; // for so long words are gone that are to be heard a second time
+const ASIDE_MS = 5000;
 
 export class View {
   /** @type {number | undefined}  fires when an answer that is waited for is not there soon */
   #late;
+  /** @type {unknown}  the drawing that bars and picture are about, by its first ink */
+  #about;
+  /** @type {Parameters<View["say"]>}  what stands there */
+  #said = ["quiet", "", "", "", ""];
+  /** @type {Parameters<View["say"]> | null}  what stood there before something that is not about the drawing */
+  #before = null;
+  /** @type {number | undefined}  fires when the sentence comes back, to be heard a second time */
+  #again;
 
   constructor() {
     this.panel = find("#answer");
@@ -22,18 +32,21 @@ export class View {
 
   /** Nothing is on the sheet. */
   reset() {
-    this.#say("quiet", "", "Draw a digit.", "Any hand will do; the answer comes as you draw.", "");
-    this.#share([]);
-    this.seen.hidden = true;
+    this.say("quiet", "", "Draw a digit.", "Any hand will do; the answer comes as you draw.", "");
+    this.#showNothing();
   }
 
-  /** @param {import("./api.js").Answer} answer */
-  show(answer) {
+  /**
+   * @param {import("./api.js").Answer} answer
+   * @param {unknown} about  the drawing's first ink
+   */
+  show(answer, about) {
+    this.#about = about;
     if (answer.note) {
-      this.#say("unsure", "", ...parted(answer.sentence), ""); // no digit: whatever the network makes of it is no answer
+      this.say("unsure", "", ...parted(answer.sentence), ""); // no digit: whatever the network makes of it is no answer
       this.#share([]);
     } else {
-      this.#say(answer.sure ? "sure" : "unsure", String(answer.digit), answer.sentence, howSure(answer), answer.sure ? "" : ADVICE);
+      this.say(answer.sure ? "sure" : "unsure", String(answer.digit), answer.sentence, howSure(answer), answer.sure ? "" : ADVICE);
       this.#share(answer.probabilities);
     }
     this.seen.src = answer.image;
@@ -42,21 +55,54 @@ export class View {
 
   /** @param {string} sentence */
   refuse(sentence) {
-    this.#say("quiet", "", ...parted(sentence), "");
-    this.#share([]);
-    this.seen.hidden = true;
+    this.say("quiet", "", ...parted(sentence), "");
+    this.#showNothing();
   }
 
-  /** The last answer stays in view; it is only the words that change. */
-  away() {
-    const sentence = navigator.onLine ? "The reader is away for a moment." : "You are offline.";
-    this.#say("away", "", sentence, "Keep this page open: the answer comes by itself.", "");
+  /**
+   * Say something that is not about the drawing; what stood there comes back.
+   * @param {string} sentence
+   */
+  aside(sentence) {
+    const before = this.#before ?? this.#said;
+    this.say("quiet", "", ...parted(sentence), "");
+    this.#before = before;
+    this.#late = setTimeout(() => this.say(...before), ASIDE_MS);
   }
 
-  /** An answer is on its way: where none is shown and it takes a while, say so. */
-  expect() {
-    if (this.panel.dataset.mood !== "quiet") return;
-    this.#late ??= setTimeout(() => this.#say("quiet", "", "Reading…", "", ""), SOON_MS);
+  /**
+   * The evidence of the last answer stays in view while it is about this drawing; it is only the words that change.
+   * @param {unknown} about  the drawing's first ink
+   * @param {string} [why]  the service's own sentence
+   */
+  away(about, why) {
+    const sentence = why ?? (navigator.onLine ? "The reader is away for a moment." : "You are offline.");
+    const [matter, remedy] = parted(sentence);
+    this.say("away", "", matter || remedy, "Keep this page open: the answer comes by itself.", "");
+    if (about !== this.#about) this.#showNothing();
+  }
+
+  /**
+   * An answer is on its way: where none is shown, or another drawing's, and it takes a while, say so.
+   * @param {unknown} about  the drawing's first ink
+   */
+  expect(about) {
+    if (this.#before) this.say(...this.#before);
+    if (this.panel.dataset.mood !== "quiet" && about === this.#about) return;
+    this.#late ??= setTimeout(() => {
+      this.say("quiet", "", "Reading…", "", "");
+      this.#showNothing();
+    }, SOON_MS);
+  }
+
+  /** The answer was asked for by hand: say it again, if it is the same. */
+  repeat() {
+    if (!matchMedia("(prefers-reduced-motion: reduce)").matches) this.panel.animate({ opacity: [0.3, 1] }, 2 * AGAIN_MS);
+    this.sentence.textContent = "";
+    this.#again ??= setTimeout(() => {
+      this.#again = undefined;
+      this.sentence.textContent = this.#said[2];
+    }, AGAIN_MS);
   }
 
   /** @param {boolean} on */
@@ -71,15 +117,25 @@ export class View {
    * @param {string} sure
    * @param {string} advice
    */
-  #say(mood, digit, sentence, sure, advice) {
+  say(mood, digit, sentence, sure, advice) {
     clearTimeout(this.#late);
     this.#late = undefined;
+    this.#before = null;
+    this.#said = [mood, digit, sentence, sure, advice];
     this.panel.dataset.mood = mood;
     for (const [element, text] of /** @type {const} */ ([
       [this.digit, digit], [this.sentence, sentence], [this.sure, sure], [this.advice, advice],
     ])) {
+      if (element === this.sentence && this.#again) continue; // it comes in a moment
       if (element.textContent !== text) element.textContent = text; // what has not changed is not announced again
     }
+  }
+
+  /** No drawing's evidence. */
+  #showNothing() {
+    this.#about = undefined;
+    this.#share([]);
+    this.seen.hidden = true;
   }
 
   /** @param {number[]} probabilities */
