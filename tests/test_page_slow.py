@@ -125,6 +125,12 @@ def test_a_file_that_is_no_picture_takes_no_answer_away(page: Any) -> None:
     assert answer(page) == "0"
 
 
+def test_what_a_fresh_page_says_comes_back_after_a_file_that_is_no_picture(page: Any) -> None:
+    page.locator("#file").set_input_files(file("0.svg", "image/svg+xml", b"<svg/>"))
+    says(page, "That is not a picture this page can show.")
+    says(page, "Draw a digit.")
+
+
 SLOW_PICTURES = """() => {
   const decode = window.createImageBitmap;
   const hold = new Promise(done => window.release = done);

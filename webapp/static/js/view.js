@@ -5,14 +5,16 @@ const SOON_MS = 300; // most answers are quicker
 const AGAIN_MS = 100; // for so long words are gone that are to be heard a second time
 const ASIDE_MS = 5000;
 
+/** @typedef {[mood: string, digit: string, sentence: string, sure: string, advice: string]} Words */
+
 export class View {
   /** @type {number | undefined}  fires when an answer that is waited for is not there soon */
   #late;
   /** @type {unknown}  the drawing that bars and picture are about, by its first ink */
   #about;
-  /** @type {Parameters<View["say"]>}  what stands there */
-  #said = ["quiet", "", "", "", ""];
-  /** @type {Parameters<View["say"]> | null}  what stood there before something that is not about the drawing */
+  /** @type {Words}  what stands there */
+  #said;
+  /** @type {Words | null}  what stood there before something that is not about the drawing */
   #before = null;
   /** @type {number | undefined}  fires when the sentence comes back, to be heard a second time */
   #again;
@@ -28,11 +30,12 @@ export class View {
       row: /** @type {HTMLElement} */ (row),
       share: /** @type {HTMLElement} */ (row.querySelector(".share")),
     }));
+    this.#said = ["quiet", "", this.sentence.textContent ?? "", this.sure.textContent ?? "", ""];
   }
 
   /** Nothing is on the sheet. */
   reset() {
-    this.say("quiet", "", "Draw a digit.", "Any hand will do; the answer comes as you draw.", "");
+    this.#say("quiet", "", "Draw a digit.", "Any hand will do; the answer comes as you draw.", "");
     this.#showNothing();
   }
 
@@ -43,10 +46,10 @@ export class View {
   show(answer, about) {
     this.#about = about;
     if (answer.note) {
-      this.say("unsure", "", ...parted(answer.sentence), ""); // no digit: whatever the network makes of it is no answer
+      this.#say("unsure", "", ...parted(answer.sentence), ""); // no digit: whatever the network makes of it is no answer
       this.#share([]);
     } else {
-      this.say(answer.sure ? "sure" : "unsure", String(answer.digit), answer.sentence, howSure(answer), answer.sure ? "" : ADVICE);
+      this.#say(answer.sure ? "sure" : "unsure", String(answer.digit), answer.sentence, howSure(answer), answer.sure ? "" : ADVICE);
       this.#share(answer.probabilities);
     }
     this.seen.src = answer.image;
@@ -55,7 +58,7 @@ export class View {
 
   /** @param {string} sentence */
   refuse(sentence) {
-    this.say("quiet", "", ...parted(sentence), "");
+    this.#say("quiet", "", ...parted(sentence), "");
     this.#showNothing();
   }
 
@@ -65,9 +68,9 @@ export class View {
    */
   aside(sentence) {
     const before = this.#before ?? this.#said;
-    this.say("quiet", "", ...parted(sentence), "");
+    this.#say("quiet", "", ...parted(sentence), "");
     this.#before = before;
-    this.#late = setTimeout(() => this.say(...before), ASIDE_MS);
+    this.#late = setTimeout(() => this.#say(...before), ASIDE_MS);
   }
 
   /**
@@ -78,7 +81,7 @@ export class View {
   away(about, why) {
     const sentence = why ?? (navigator.onLine ? "The reader is away for a moment." : "You are offline.");
     const [matter, remedy] = parted(sentence);
-    this.say("away", "", matter || remedy, "Keep this page open: the answer comes by itself.", "");
+    this.#say("away", "", matter || remedy, "Keep this page open: the answer comes by itself.", "");
     if (about !== this.#about) this.#showNothing();
   }
 
@@ -87,10 +90,10 @@ export class View {
    * @param {unknown} about  the drawing's first ink
    */
   expect(about) {
-    if (this.#before) this.say(...this.#before);
+    if (this.#before) this.#say(...this.#before);
     if (this.panel.dataset.mood !== "quiet" && about === this.#about) return;
     this.#late ??= setTimeout(() => {
-      this.say("quiet", "", "Reading…", "", "");
+      this.#say("quiet", "", "Reading…", "", "");
       this.#showNothing();
     }, SOON_MS);
   }
@@ -117,7 +120,7 @@ export class View {
    * @param {string} sure
    * @param {string} advice
    */
-  say(mood, digit, sentence, sure, advice) {
+  #say(mood, digit, sentence, sure, advice) {
     clearTimeout(this.#late);
     this.#late = undefined;
     this.#before = null;
