@@ -163,6 +163,28 @@ def test_a_picture_lifts_the_brush_that_keys_have_put_down(page: Any) -> None:
     assert page.locator("#told").inner_text() == "Brush down."
 
 
+def test_undo_takes_back_the_stroke_that_is_being_drawn(page: Any) -> None:
+    draw(page, 0)
+    assert answer(page) == "0"
+    sheet = page.locator("#canvas")
+    for key in ("Space", *["ArrowDown"] * 3, "Control+z"):
+        sheet.press(key)
+    assert page.locator("#told").inner_text() == "Brush up."
+    sheet.press("ArrowDown")
+    page.wait_for_selector("#answer:not(.busy)", timeout=PATIENCE_MS)
+    assert page.locator("#last .thumb path").count() == 1
+    path = place(page, DIGITS[1][0])
+    page.mouse.move(*path[0])
+    page.mouse.down()
+    page.mouse.move(*path[-1])
+    page.keyboard.press("Control+z")
+    page.mouse.move(*path[0])
+    page.mouse.up()
+    page.wait_for_timeout(300)
+    assert answer(page) == "0"
+    assert page.locator("#last .thumb path").count() == 1
+
+
 def test_a_pen_draws_though_a_palm_rests_on_the_sheet(page: Any) -> None:
     page.evaluate(
         """(points) => {

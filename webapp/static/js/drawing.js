@@ -110,8 +110,14 @@ export class Drawing extends EventTarget {
     this.#emptied = this.#swept = performance.now();
   }
 
+  /** Take back the last step, or the stroke that is being drawn. */
   undo() {
-    if (!this.canUndo || this.live) return;
+    if (this.live) {
+      this.drop();
+      this.dispatchEvent(new Event("change"));
+      return;
+    }
+    if (!this.canUndo) return;
     this.#undone.push(/** @type {Step} */ (this.#steps.pop()));
     this.#changed();
   }
