@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from digits.client import PredictClient
-from tests.conftest import MODELS, ROOT, Server, StartServer
+from tests.conftest import MODELS, ROOT, Server, StartServer, free_port
+from tools import rollout as tool
 
 CONFIG = ROOT / "serving" / "models.config"
 
@@ -102,20 +105,25 @@ def test_file_without_labels_is_refused(tmp_path: Path) -> None:
     assert "found no line" in done.stderr
 
 
-@pytest.fixture
-def two_versions(serve: StartServer, tmp_path: Path) -> tuple[Server, Path]:
-    """A server with versions 1 and 2 that polls a copy of the shipped configuration."""
-    base = tmp_path / "models" / "digits"
+def published_twice(folder: Path) -> tuple[Path, list[str]]:
+    """A copy of the shipped configuration over versions 1 and 2, and the flags of a server that polls it."""
+    base = folder / "models" / "digits"
     for version in (1, 2):
         shutil.copytree(MODELS / "1", base / str(version))
-    config = tmp_path / "models.config"
+    config = folder / "models.config"
     config.write_text(CONFIG.read_text().replace("/models/digits", str(base)))
-    server = serve(
+    return config, [
         f"--model_config_file={config}",
         "--model_config_file_poll_wait_seconds=1",
         "--allow_version_labels_for_unavailable_models",
-    )
-    return server, config
+    ]
+
+
+@pytest.fixture
+def two_versions(serve: StartServer, tmp_path: Path) -> tuple[Server, Path]:
+    """A server with versions 1 and 2 that polls a copy of the shipped configuration."""
+    config, flags = published_twice(tmp_path)
+    return serve(*flags), config
 
 
 def test_running_server_follows_promotion_and_rollback(two_versions: tuple[Server, Path]) -> None:
@@ -137,3 +145,31 @@ def test_version_that_the_server_does_not_have_is_not_promoted(two_versions: tup
     assert shown(config) == "stable 1, canary 1"
     with PredictClient(server.target) as client:
         assert [one.version for one in client.versions(5.0)] == [2, 1]
+
+
+def test_rollback_is_written_while_the_server_is_down_and_seen_when_it_is_back(serve: StartServer, tmp_path: Path) -> None:
+    config, flags = published_twice(tmp_path)
+    rollout("promote", "2", "--config", str(config))
+    port = free_port()
+    command = [sys.executable, "tools/rollout.py", "rollback", "--config", str(config), "--server", f"127.0.0.1:{port}"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as going:
+        until = time.monotonic() + 20
+        while 'key: "stable" value: 2' in config.read_text() and going.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        assert shown(config) == "stable 1, canary 1, previous 2"
+        serve(*flags, grpc_port=port)
+        said, warned = going.communicate(timeout=60)
+    assert going.returncode == 0, warned
+    assert "not verified: the server does not answer" in warned
+    assert re.search(r"stable answers with version 1 after \d", said)
+
+
+def test_rollback_that_nobody_reads_stays_written_and_is_not_called_done(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tool, "TIMEOUT_S", 1.0)
+    rollout("promote", "2", "--config", str(config))
+    assert tool.main(["rollback", "--config", str(config), "--server", f"127.0.0.1:{free_port()}"]) == 1
+    assert "not verified: the server does not answer" in (warned := capsys.readouterr().err)
+    assert "the labels are written; after 1 s `stable` still gives" in warned
+    assert shown(config) == "stable 1, canary 1, previous 2"

@@ -5,9 +5,10 @@
     python tools/rollout.py promote 3     # all drawings; the version left behind is remembered as `previous`
     python tools/rollout.py rollback      # back to `previous`, at once: every published version stays loaded
 
-The file is replaced in one step and the server, which reads it again every few seconds, takes it whole or
-not at all.  With --server the version is checked before and the answer's version after.  `--config -` reads the
-text from stdin and writes it to stdout, for a ConfigMap.  0 done, 1 refused, 2 usage.
+The file is replaced in one step and the server, which reads it again every few seconds, takes it whole
+or not at all.  With --server the version is checked before and the answer's version after; a rollback is written even while the
+server is down, and says that it was not verified.  `--config -` reads the text from stdin and writes it to stdout, for a
+ConfigMap.  0 done, 1 refused or not seen to act, 2 usage.
 """
 
 from __future__ import annotations
@@ -97,6 +98,17 @@ def check_available(client: PredictClient, version: int) -> None:
         raise Refused(f"version {version} is not available{why}; available: {known}")
 
 
+def checked(client: PredictClient, action: str, version: int) -> str:
+    """What could not be verified, or nothing.  Raises Refused as check_available does; a ServingError unless it is a rollback."""
+    try:
+        check_available(client, version)
+    except ServingError as exc:
+        if action != "rollback":
+            raise
+        return f"not verified: the server does not answer ({exc})"  # it may be down because of what is rolled back
+    return ""
+
+
 def wait_until_served(client: PredictClient, label: str, version: int) -> float:
     """Ask by label until that version answers; returns the seconds it took.  Raises Refused after TIMEOUT_S."""
     paper = np.zeros((1, c.IMAGE_PX, c.IMAGE_PX), np.uint8)
@@ -112,7 +124,8 @@ def wait_until_served(client: PredictClient, label: str, version: int) -> float:
         except ServingError as exc:
             got = str(exc)
         time.sleep(0.1)
-    raise Refused(f"after {TIMEOUT_S:.0f} s `{label}` still gives {got}; does the server read this file, and poll it?")
+    asked = f"after {TIMEOUT_S:.0f} s `{label}` still gives {got}"
+    raise Refused(f"the labels are written; {asked}; does the server run, read this file, and poll it?")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -143,13 +156,14 @@ def _move(options: argparse.Namespace) -> int:
     after = moved(now, options.action, options.version)
     label = CANARY if options.action == "canary" else STABLE
     client = PredictClient(options.server) if options.server else None
-    if client:
-        check_available(client, after[label])
+    warning = checked(client, options.action, after[label]) if client else ""
     if piped:
         sys.stdout.write(with_labels(text, after))
     else:
         replace(Path(options.config), with_labels(text, after))
     print(", ".join(f"{name} {version}" for name, version in after.items()), file=say)
+    if warning:
+        print(f"rollout: {warning}", file=sys.stderr)
     if client and not piped:
         took_s = wait_until_served(client, label, after[label])
         print(f"{label} answers with version {after[label]} after {took_s:.1f} s", file=say)
