@@ -53,7 +53,7 @@ canary: $(VENV)/dev.stamp  ## try VERSION=3 on the canary's share of the drawing
 promote: $(VENV)/dev.stamp  ## have VERSION=3 answer all drawings (ON=kubernetes: in the cluster)
 	$(ROLLOUT) promote $(VERSION)
 
-rollback: $(VENV)/dev.stamp  ## go back to the version before, at once (ON=kubernetes: in the cluster)
+rollback: $(VENV)/dev.stamp  ## give up the canary; if none is tried, go back to the version before (ON=kubernetes: in the cluster)
 	$(ROLLOUT) rollback
 
 k8s-alerts: monitoring/prometheus/alerts.yml  ## copy the alerts to the Kubernetes component

@@ -56,6 +56,24 @@ def test_promotion_remembers_what_it_replaced_and_rollback_goes_there(config: Pa
     assert shown(config) == "stable 1, canary 1, previous 2"
 
 
+def test_rollback_gives_up_the_canary_first_and_stable_only_when_asked_again(config: Path) -> None:
+    rollout("promote", "2", "--config", str(config))
+    rollout("canary", "3", "--config", str(config))
+    done = rollout("rollback", "--config", str(config))
+    assert shown(config) == "stable 2, canary 2, previous 1"
+    assert "gave up the canary, version 3; stable stays at version 2; a second rollback takes it to version 1" in done.stdout
+    assert "gave up" not in rollout("rollback", "--config", str(config)).stdout
+    assert shown(config) == "stable 1, canary 1, previous 2"
+
+
+def test_first_canary_ever_can_be_given_up(config: Path) -> None:
+    rollout("canary", "2", "--config", str(config))
+    done = rollout("rollback", "--config", str(config))
+    assert (done.returncode, shown(config)) == (0, "stable 1, canary 1")
+    assert done.stdout.endswith("stable stays at version 1\n")  # there is no second way back to speak of
+    assert rollout("rollback", "--config", str(config)).returncode == 1
+
+
 def test_moving_a_label_leaves_every_other_line_as_it_was(config: Path) -> None:
     before = config.read_text().splitlines()
     rollout("promote", "7", "--config", str(config))

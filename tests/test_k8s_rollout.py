@@ -101,6 +101,12 @@ def test_a_canary_is_promoted_and_taken_back_in_the_cluster_and_in_the_file(clus
     assert done.returncode == 0, done.stderr
     assert (version_of(cluster, "stable"), version_of(cluster, "canary")) == (1, 2)
 
+    done = cluster.rollout("rollback")
+    assert done.returncode == 0, done.stderr
+    assert "gave up the canary, version 2; stable stays at version 1" in done.stdout
+    assert "canary is version 1 in every pod" in done.stdout
+    assert (version_of(cluster, "stable"), version_of(cluster, "canary")) == (1, 1)
+
     done = cluster.rollout("promote", "2")
     assert done.returncode == 0, done.stderr
     assert "stable is version 2 in every pod" in done.stdout

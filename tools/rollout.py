@@ -3,9 +3,10 @@
     python tools/rollout.py show
     python tools/rollout.py canary 3      # try version 3 on the canary's share of the drawings
     python tools/rollout.py promote 3     # all drawings; the version left behind is remembered as `previous`
-    python tools/rollout.py rollback      # back to `previous`, at once: every published version stays loaded
+    python tools/rollout.py rollback      # a canary that is tried goes back to `stable`; else `stable` goes back to `previous`
 
-The file is replaced in one step and the server, which reads it again every few seconds, takes it whole
+Every published version stays loaded, so a rollback acts at once.  One that gave up a canary leaves `stable` where it is; a second
+takes that back as well.  The file is replaced in one step and the server, which reads it again every few seconds, takes it whole
 or not at all.  With --server the version is checked before and the answer's version after; a rollback is written even while the
 server is down, and says that it was not verified.  `--config -` reads the text from stdin and writes it to stdout, for a
 ConfigMap.  0 done, 1 refused or not seen to act, 2 usage.
@@ -58,9 +59,25 @@ def with_labels(config: str, wanted: Labels) -> str:
     return config[: first.start()] + lines + _LABEL.sub("", config[first.start() :])
 
 
+def label_of(now: Labels, action: str) -> str:
+    """The label that an action is about: a rollback gives up the canary first, where one is tried."""
+    tried = now.get(CANARY, now[STABLE]) != now[STABLE]
+    return CANARY if action == "canary" or (action == "rollback" and tried) else STABLE
+
+
+def remark(now: Labels, action: str) -> str:
+    """What a rollback that gave up a canary leaves; empty for any other move."""
+    if action != "rollback" or label_of(now, action) == STABLE:
+        return ""
+    further = f"; a second rollback takes it to version {now[PREVIOUS]}" if PREVIOUS in now else ""
+    return f"gave up the canary, version {now[CANARY]}; stable stays at version {now[STABLE]}{further}"
+
+
 def moved(now: Labels, action: str, version: int | None) -> Labels:
     """The labels after canary, promote or rollback.  Raises Refused for a rollback to nowhere."""
     if action == "rollback":
+        if label_of(now, action) == CANARY:
+            return {**now, CANARY: now[STABLE]}
         if PREVIOUS not in now:
             raise Refused("there is no `previous` version: nothing has been promoted yet")
         version = now[PREVIOUS]
@@ -154,7 +171,7 @@ def _move(options: argparse.Namespace) -> int:
         print(", ".join(f"{name} {version}" for name, version in now.items()), file=say)
         return 0
     after = moved(now, options.action, options.version)
-    label = CANARY if options.action == "canary" else STABLE
+    label = label_of(now, options.action)
     client = PredictClient(options.server) if options.server else None
     warning = checked(client, options.action, after[label]) if client else ""
     if piped:
@@ -162,6 +179,8 @@ def _move(options: argparse.Namespace) -> int:
     else:
         replace(Path(options.config), with_labels(text, after))
     print(", ".join(f"{name} {version}" for name, version in after.items()), file=say)
+    if said := remark(now, options.action):
+        print(said, file=say)
     if warning:
         print(f"rollout: {warning}", file=sys.stderr)
     if client and not piped:

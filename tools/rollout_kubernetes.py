@@ -3,7 +3,7 @@
     python tools/rollout_kubernetes.py show
     python tools/rollout_kubernetes.py canary 3      # try version 3 on the canary's share of the drawings
     python tools/rollout_kubernetes.py promote 3     # all drawings
-    python tools/rollout_kubernetes.py rollback      # back to what was promoted over
+    python tools/rollout_kubernetes.py rollback      # a canary that is tried is given up; else back to what was promoted over
 
 The version is asked for a drawn digit in every pod before anything is changed, and every pod is asked afterwards which
 version the label now names.  The same labels are then written into k8s/base/models.config, so that the next
@@ -87,14 +87,16 @@ class Cluster:
 def move(cluster: Cluster, action: str, version: int | None) -> None:
     """Check, change, and wait until every pod has followed.  Raises Refused."""
     text = cluster.config()
-    after = rollout.moved(rollout.labels(text), action, version)
-    label = rollout.CANARY if action == "canary" else rollout.STABLE
+    now = rollout.labels(text)
+    after, label = rollout.moved(now, action, version), rollout.label_of(now, action)
     for pod in cluster.pods():
         try:
             cluster.ask(pod, f"versions/{after[label]}", "right")
         except Refused as exc:
             raise Refused(f"version {after[label]} does not answer rightly in {pod}, nothing was changed: {exc}") from exc
     cluster.replace_config(rollout.with_labels(text, after))
+    if said := rollout.remark(now, action):
+        print(said)
     took_s = wait_until_followed(cluster, label, after[label])
     print(f"{label} is version {after[label]} in every pod after {took_s:.1f} s")
     leaving = cluster.leaving()
