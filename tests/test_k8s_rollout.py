@@ -1,7 +1,8 @@
-"""tools/rollout_kubernetes.py moves labels in a cluster: a real model server, and a kubectl that knows one pod."""
+"""tools/rollout_kubernetes.py moves labels in a cluster: a real model server, and a kubectl that knows one pod that answers."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,21 +16,29 @@ from digits.client import PredictClient
 from tests import manifests as m
 from tests.conftest import MODELS, ROOT, Server, StartServer
 from tests.test_k8s_probes import ASK, wait_for_rest
+from tools import rollout_kubernetes as tool
 
 KUBECTL = r"""#!/bin/bash
-# The cluster's side of the few calls: one pod, whose files are in a folder.
+# The cluster's side of the few calls: one pod that answers, whose files are in a folder.
 set -eu
 [ "$1 $2" = "-n digits" ]; shift 2
 echo "$1 ${2:-}" >>"$CLUSTER/calls"
 case "$1 $2" in
   "get configmap") exec "$PYTHON" -c 'import json, sys; print(json.dumps({"data": {"models.config": open(sys.argv[1]).read()}}))' "$CLUSTER/models.config" ;;
-  "get pods") echo '{"items": [{"metadata": {"name": "tfserving-1"}}, {"metadata": {"name": "tfserving-0", "deletionTimestamp": "now"}}]}' ;;
+  "get pods") cat "$CLUSTER/pods.json" ;;
   "patch configmap") exec "$PYTHON" -c 'import json, os, sys; open(sys.argv[1] + ".new", "w").write(json.loads(sys.argv[2])["data"]["models.config"]); os.rename(sys.argv[1] + ".new", sys.argv[1])' "$CLUSTER/models.config" "${@: -1}" ;;
   "annotate pods") ;;
+  "exec tfserving-2") echo "error: container not found" >&2; exit 1 ;;
   "exec tfserving-1") while [ "$1" != -- ]; do shift; done; shift; exec "${@/\/etc\/tfserving\/ask.sh/$ASK}" ;;
   *) echo "error: unknown call $*" >&2; exit 1 ;;
 esac
 """  # noqa: E501
+
+
+def pod(name: str, ready: bool = True, **metadata: str) -> m.Object:
+    """What the API says of a pod in the phase `Running`, as far as it is read."""
+    conditions = [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": str(ready)}]
+    return {"metadata": {"name": name, **metadata}, "status": {"phase": "Running", "conditions": conditions}}
 
 
 @dataclass
@@ -44,14 +53,23 @@ class Cluster:
         """The copy of k8s/base/models.config."""
         return self.folder / "written-down.config"
 
-    def rollout(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the tool."""
-        environment = {
-            **os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}", "CLUSTER": str(self.folder), "PYTHON": sys.executable,
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes `kubectl` mean the script above."""
+        return {
+            "PATH": f"{self.folder}:{os.environ['PATH']}", "CLUSTER": str(self.folder), "PYTHON": sys.executable,
             "ASK": str(ASK), "REST_PORT": str(self.server.rest_port),
         }  # fmt: skip
-        return subprocess.run([sys.executable, "tools/rollout_kubernetes.py", *arguments, f"--file={self.file}"], cwd=ROOT,
-                              env=environment, capture_output=True, text=True, timeout=150, check=False)  # fmt: skip
+
+    def rollout(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the tool."""
+        command = [sys.executable, "tools/rollout_kubernetes.py", *arguments, f"--file={self.file}"]
+        environment = {**os.environ, **self.environment}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150, check=False)
+
+    def has(self, *pods: m.Object) -> None:
+        """Say which pods there are."""
+        (self.folder / "pods.json").write_text(json.dumps({"items": pods}))
 
     def called(self) -> list[str]:
         """What kubectl was asked."""
@@ -78,6 +96,12 @@ def cluster(serve: StartServer, tmp_path_factory: pytest.TempPathFactory) -> Clu
     made = Cluster(server, folder)
     shutil.copy(m.BASE / "models.config", made.file)
     return made
+
+
+@pytest.fixture(autouse=True)
+def pods(cluster: Cluster) -> None:
+    """One that answers, and one that a rollout has replaced."""
+    cluster.has(pod("tfserving-1"), pod("tfserving-0", deletionTimestamp="now"))
 
 
 def version_of(cluster: Cluster, label: str) -> int:
@@ -120,6 +144,29 @@ def test_a_canary_is_promoted_and_taken_back_in_the_cluster_and_in_the_file(clus
     assert version_of(cluster, "stable") == 1
     assert cluster.rollout("show").stdout.strip() == "stable 1, canary 1, previous 2"
     assert 'version_labels { key: "stable" value: 1 }' in cluster.file.read_text()
+
+
+def test_labels_are_in_the_file_even_if_a_pod_does_not_follow(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.rollout("promote", "2")
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tool, "WAIT_S", 1.0)
+    monkeypatch.setattr(tool, "_version", lambda *_: "nothing")
+    assert tool.main(["rollback", f"--file={cluster.file}"]) == 1
+    assert "the labels are written; after 1 s `stable` is not version 1 everywhere" in capsys.readouterr().err
+    assert 'version_labels { key: "stable" value: 1 }' in cluster.file.read_text()  # what the next apply says
+
+
+def test_a_file_that_cannot_take_the_labels_is_found_before_the_cluster_is_changed(cluster: Cluster) -> None:
+    before, kept = (cluster.folder / "models.config").read_text(), cluster.file.read_text()
+    cluster.file.write_text("model_config_list {}\n")
+    refused = cluster.rollout("canary", "2")
+    cluster.file.write_text(kept)
+    assert refused.returncode == 1
+    assert "found no line" in refused.stderr
+    assert (cluster.folder / "models.config").read_text() == before
 
 
 def test_no_cluster_is_said_in_kubectl_s_words(cluster: Cluster) -> None:

@@ -6,8 +6,9 @@
     python tools/rollout_kubernetes.py rollback      # a canary that is tried is given up; else back to what was promoted over
 
 The version is asked for a drawn digit in every pod before anything is changed, and every pod is asked afterwards which
-version the label now names.  The same labels are then written into k8s/base/models.config, so that the next
-`kubectl apply -k` does not undo them.  kubectl's current context says which cluster.  0 done, 1 refused, 2 usage.
+version the label now names.  Between the two the same labels are written into k8s/base/models.config, so that the next
+`kubectl apply -k` does not undo them, whatever the pods say.  kubectl's current context says which cluster.
+0 done, 1 refused or not seen to act, 2 usage.
 """
 
 from __future__ import annotations
@@ -46,8 +47,11 @@ class Cluster:
         return str(found["data"][KEY])
 
     def replace_config(self, text: str) -> None:
-        """Put another in its place, and have every pod's copy renewed now rather than within the minute."""
+        """Put another in its place; a pod's copy follows within the minute."""
         self._run("patch", "configmap", CONFIG_MAP, "--type=merge", "-p", json.dumps({"data": {KEY: text}}))
+
+    def renew_copies(self, text: str) -> None:
+        """Have every pod's copy renewed now."""
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._run("annotate", "pods", "-l", PODS, "--overwrite", f"digits/models-config={digest}")
 
@@ -84,19 +88,22 @@ class Cluster:
         return done.stdout
 
 
-def move(cluster: Cluster, action: str, version: int | None) -> None:
-    """Check, change, and wait until every pod has followed.  Raises Refused."""
+def move(cluster: Cluster, file: Path, action: str, version: int | None) -> None:
+    """Check, change the cluster and the file, and wait until every pod has followed.  Raises Refused."""
     text = cluster.config()
     now = rollout.labels(text)
     after, label = rollout.moved(now, action, version), rollout.label_of(now, action)
+    changed, kept = rollout.with_labels(text, after), rollout.with_labels(file.read_text(), after)
     for pod in cluster.pods():
         try:
             cluster.ask(pod, f"versions/{after[label]}", "right")
         except Refused as exc:
             raise Refused(f"version {after[label]} does not answer rightly in {pod}, nothing was changed: {exc}") from exc
-    cluster.replace_config(rollout.with_labels(text, after))
+    cluster.replace_config(changed)
+    rollout.replace(file, kept)  # before anything else can fail: the next apply would bring back what was there
     if said := rollout.remark(now, action):
         print(said)
+    cluster.renew_copies(changed)
     took_s = wait_until_followed(cluster, label, after[label])
     print(f"{label} is version {after[label]} in every pod after {took_s:.1f} s")
     leaving = cluster.leaving()
@@ -113,7 +120,7 @@ def wait_until_followed(cluster: Cluster, label: str, version: int) -> float:
         behind = {pod: got for pod, got in answers.items() if got != str(version)}
     if behind:
         said = ", ".join(f"{pod} says {got}" for pod, got in behind.items())
-        raise Refused(f"after {WAIT_S:.0f} s `{label}` is not version {version} everywhere: {said}")
+        raise Refused(f"the labels are written; after {WAIT_S:.0f} s `{label}` is not version {version} everywhere: {said}")
     return time.monotonic() - began
 
 
@@ -139,11 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cluster = Cluster(options.namespace)
     try:
         if options.action != "show":
-            move(cluster, options.action, options.version)
-        now = rollout.labels(cluster.config())
-        print(", ".join(f"{name} {version}" for name, version in now.items()))
-        if options.action != "show":
-            rollout.replace(options.file, rollout.with_labels(options.file.read_text(), now))
+            move(cluster, options.file, options.action, options.version)
+        print(", ".join(f"{name} {version}" for name, version in rollout.labels(cluster.config()).items()))
     except (Refused, OSError) as exc:
         print(f"rollout: {exc}", file=sys.stderr)
         return 1
