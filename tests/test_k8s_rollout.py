@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +71,9 @@ class Cluster:
 
     def has(self, *pods: m.Object) -> None:
         """Say which pods there are."""
-        (self.folder / "pods.json").write_text(json.dumps({"items": pods}))
+        whole = self.folder / "pods.new"
+        whole.write_text(json.dumps({"items": pods}))
+        whole.rename(self.folder / "pods.json")
 
     def called(self) -> list[str]:
         """What kubectl was asked."""
@@ -157,6 +161,51 @@ def test_labels_are_in_the_file_even_if_a_pod_does_not_follow(
     assert tool.main(["rollback", f"--file={cluster.file}"]) == 1
     assert "the labels are written; after 1 s `stable` is not version 1 everywhere" in capsys.readouterr().err
     assert 'version_labels { key: "stable" value: 1 }' in cluster.file.read_text()  # what the next apply says
+
+
+def test_a_pod_in_a_crash_loop_does_not_hold_up_a_rollback_but_a_promotion(cluster: Cluster) -> None:
+    cluster.rollout("promote", "2")
+    cluster.has(pod("tfserving-1"), pod("tfserving-2", ready=False))
+    done = cluster.rollout("rollback")
+    assert done.returncode == 0, done.stderr
+    assert "only the pods that are ready are asked (not ready: tfserving-2)" in done.stderr
+    assert "stable is version 1 in every pod that is ready after" in done.stdout
+    refused = cluster.rollout("promote", "2")
+    assert refused.returncode == 1
+    assert "version 2 does not answer rightly in tfserving-2, nothing was changed" in refused.stderr
+
+
+def test_without_a_ready_pod_a_rollback_goes_on_unverified_and_nothing_else_does(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.rollout("promote", "2")
+    cluster.has(pod("tfserving-1", ready=False), pod("tfserving-2", ready=False))
+    for action in ("canary", "promote"):
+        refused = cluster.rollout(action, "1")
+        assert refused.returncode == 1
+        assert "is ready in namespace digits (not ready: tfserving-1, tfserving-2), nothing was changed" in refused.stderr
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tool, "WAIT_S", 1.0)
+    assert tool.main(["rollback", f"--file={cluster.file}"]) == 1
+    warned = capsys.readouterr().err
+    assert "not verified: no pod with app.kubernetes.io/name=tfserving is ready" in warned
+    assert "the labels are written; after 1 s `stable` is not version 1 everywhere: no pod is ready" in warned
+    assert cluster.rollout("show").stdout.startswith("stable 1")
+    assert 'version_labels { key: "stable" value: 1 }' in cluster.file.read_text()
+
+
+def test_rollback_waits_for_pods_that_come_back(cluster: Cluster) -> None:
+    cluster.rollout("promote", "2")
+    cluster.has(pod("tfserving-1", ready=False))
+    with ThreadPoolExecutor(1) as one:
+        going = one.submit(cluster.rollout, "rollback")
+        time.sleep(3)
+        assert not going.done()
+        cluster.has(pod("tfserving-1"))
+        done = going.result()
+    assert done.returncode == 0, done.stderr
+    assert "stable is version 1 in every pod after" in done.stdout
 
 
 def test_a_file_that_cannot_take_the_labels_is_found_before_the_cluster_is_changed(cluster: Cluster) -> None:
