@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from digits.settings import LocalSettings
 from digits.strokes import handwrite
 from local.deployment import Deployment
 from tests.conftest import MODELS, ROOT, free_port
+from webapp.metrics import Metrics
 
 MONITORING = ROOT / "monitoring"
 DASHBOARD = MONITORING / "grafana" / "dashboards" / "digits.json"
@@ -64,6 +66,18 @@ def exposed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_dashboard_is_what_its_source_makes() -> None:
     made = subprocess.run([sys.executable, "tools/dashboard.py"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert made.stdout == DASHBOARD.read_text(), "run: python tools/dashboard.py > monitoring/grafana/dashboards/digits.json"
+
+
+@pytest.mark.parametrize("files", [False, True])
+def test_every_digit_is_counted_from_the_start(files: bool, tmp_path: Path) -> None:
+    if files:  # which the client library looks for when it is imported
+        code = "from webapp.metrics import Metrics; print(Metrics().text().decode())"
+        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        text = done.stdout
+    else:
+        text = Metrics().text().decode()
+    assert re.findall(r'^digits_predicted_total\{digit="(\d)"\} 0.0$', text, re.MULTILINE) == list("0123456789")
 
 
 def test_every_metric_that_is_asked_for_is_exposed(exposed: str) -> None:
