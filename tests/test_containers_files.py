@@ -52,6 +52,15 @@ def test_example_lists_every_variable_with_its_default() -> None:
     assert set(example) - set(variables()) == {"COMPOSE_PROFILES"}
 
 
+def test_embedded_server_is_documented_together_with_other_profiles() -> None:
+    known = {name for service in SERVICES.values() for name in service.get("profiles", [])}
+    for path in (".env.example", "docs/containers.md"):
+        lists = re.findall(r"\bembedded(?:,\w+)+", (ROOT / path).read_text())
+        # --profile replaces COMPOSE_PROFILES: with `embedded` there, --profile monitoring is a system without a model server
+        assert lists, path
+        assert all(set(names.split(",")) <= known for names in lists), path
+
+
 def test_no_image_is_taken_as_latest() -> None:
     for name, service in SERVICES.items():
         image = VARIABLE.sub(lambda found: found[2], service["image"])
