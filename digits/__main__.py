@@ -63,6 +63,8 @@ def _written(write: Callable[[], None]) -> bool:
 
 
 def _path(text: str) -> Path:
+    if not text:  # an unset variable of a script's; to Path it is the current folder, which nobody asked to send
+        raise argparse.ArgumentTypeError("got an empty path; wanted a file, a folder, or - for stdin")
     return STDIN if text == "-" else Path(text)
 
 

@@ -186,8 +186,8 @@ def _base(address: str) -> str:
 def _post(url: str, body: bytes, timeout_s: float) -> Any:
     """The answer's JSON.  Who is told to come again later does, as long as there is time."""
     until = time.monotonic() + timeout_s
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json" if body[:1] == b"{" else "image/*"})
     try:
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json" if body[:1] == b"{" else "image/*"})
         while True:
             try:
                 with opener(url).open(request, timeout=max(until - time.monotonic(), 0.001)) as response:

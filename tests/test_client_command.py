@@ -123,7 +123,18 @@ def test_a_stranger_at_the_address_is_told_not_a_traceback(
             assert main(["predict", str(folder), "--via", via, "--address", address]) == 1
             assert capsys.readouterr().out.count(address) == 2
         server.shutdown()
-    assert main(["predict", str(folder / "a.png"), "--via", "rest", "--address", "no host:x"]) == 1
+
+
+@pytest.mark.parametrize("via", ["rest", "gateway"])
+@pytest.mark.parametrize("address", ["no host:x", "http://[::1", "://"])
+def test_what_is_no_address_is_told_not_a_traceback(
+    via: str, address: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    assert main(["predict", str(folder / "a.png"), "--via", via, "--address", address]) == 1
+    said = capsys.readouterr().out
+    assert str(folder / "a.png") in said
+    assert "/v1/models/digits:predict: " in said if via == "rest" else "/api/predict: " in said
+    assert "without probabilities" not in said  # nobody answered
 
 
 def test_who_is_told_to_come_again_later_does(folder: Path, digits_server: Server, tmp_path: Path) -> None:
@@ -240,10 +251,12 @@ def test_who_has_seen_enough_of_the_settings_may_leave() -> None:
     assert left.stderr == b""
 
 
-def test_nothing_to_read_and_no_sane_time_are_usage_errors(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["predict"])
-    assert ended.value.code == 2
+def test_nothing_to_read_and_no_sane_time_are_usage_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for paths in ([], [""], [str(tmp_path), ""]):  # an empty one is not the current folder
+        with pytest.raises(SystemExit) as ended:
+            main(["predict", *paths])
+        assert ended.value.code == 2
     for seconds in ("0", "-1", "nan", "soon", "inf", "1e300"):
         with pytest.raises(SystemExit) as ended:
             main(["predict", str(tmp_path), "--timeout", seconds])
