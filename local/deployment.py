@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -28,6 +29,8 @@ if os.getppid() == int(sys.argv[1]):
 
 A function between fork and exec would do the same, until another thread holds a lock at the fork: then it waits for good.
 """
+_VERSION = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
+"""A version's folder, as the model server reads names."""
 START_S = 60.0
 STOP_S = 4.5
 BATCHING = Path(__file__).resolve().parents[1] / "serving" / "batching.config"
@@ -82,6 +85,7 @@ class Deployment:
         base = Path(s.model_dir).resolve()
         if not base.is_dir():
             raise CannotStart(f"there is no model under {base}; DIGITS_MODEL_DIR says where to look")
+        _check_versions(base)
         self._spawn("model server", [
             "-m", "serving", f"--port={s.grpc_port}", f"--rest_api_port={s.rest_port}", "--bind_address=127.0.0.1",
             "--model_config_file=/dev/stdin",
@@ -151,11 +155,23 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals, group: boo
         os.killpg(process.pid, number) if group else process.send_signal(number)
 
 
+def _check_versions(base: Path) -> None:
+    """Raise CannotStart if no version lies there: the model server would wait for the first, but there would be no page."""
+    try:
+        found = sorted(child.name for child in base.iterdir())
+    except OSError as exc:
+        raise CannotStart(f"the model's versions cannot be listed: {exc}; DIGITS_MODEL_DIR says where to look") from exc
+    if not any(_VERSION.fullmatch(name) and (base / name).is_dir() for name in found):
+        got = ", ".join([*found[:5], *(["…"] if found[5:] else [])]) or "nothing"
+        raise CannotStart(f"there is no version under {base}: got {got}; wanted a folder 1, 2, …; DIGITS_MODEL_DIR says where")
+
+
 def _is_free(port: int) -> bool:
+    """Whether a tier can bind it where both do."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("0.0.0.0", port))
+            probe.bind(("127.0.0.1", port))
         except OSError:
             return False
     return True

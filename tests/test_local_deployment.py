@@ -96,15 +96,38 @@ def test_the_page_answers_once_announced_and_a_signal_leaves_no_process(
     assert ('"/api/predict"' in local.out.read_text()) is logged
 
 
-def test_a_taken_port_is_named_with_its_variable(tmp_path: Path, started: list[Local]) -> None:
+@pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1"])
+def test_a_taken_port_is_named_with_its_variable(address: str, tmp_path: Path, started: list[Local]) -> None:
     with socket.socket() as holder:
-        holder.bind(("0.0.0.0", 0))
+        holder.bind((address, 0))
         holder.listen()
         port = holder.getsockname()[1]
         local = Local(tmp_path, DIGITS_REST_PORT=str(port))
         started.append(local)
         assert local.process.wait(20) == 1
     assert f"port {port} is taken; choose another with DIGITS_REST_PORT" in local.err.read_text()
+
+
+def test_a_port_of_another_address_is_not_taken(tmp_path: Path, started: list[Local]) -> None:
+    port = free_port()
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.2", port))
+        holder.listen()
+        started.append(Local(tmp_path, DIGITS_WEB_PORT=str(port)))
+        started[0].wait_until_announced()
+
+
+@pytest.mark.parametrize(("held", "got"), [([], "nothing"), (["digits", "1.0", ".staging-2"], ".staging-2, 1.0, digits")])
+def test_a_model_folder_without_a_version_is_said_before_anything_starts(
+    held: list[str], got: str, tmp_path: Path, started: list[Local]
+) -> None:
+    base = tmp_path / "models"
+    base.mkdir()
+    for name in held:
+        (base / name).mkdir()
+    started.append(Local(tmp_path, DIGITS_MODEL_DIR=str(base)))
+    assert started[0].process.wait(20) == 1
+    assert f"there is no version under {base}: got {got}; wanted a folder 1, 2, …" in started[0].err.read_text()
 
 
 def test_a_missing_model_is_said_before_anything_starts(tmp_path: Path, started: list[Local]) -> None:
