@@ -34,5 +34,6 @@ if code:
     sys.exit(code)
 code = step("export", "--model", str(OUT / "model.keras"), "--base-path", str(BASE_PATH), *force)
 if not code:
-    (OUT / "history.json").unlink(missing_ok=True)
+    for history in OUT.glob("**/history.json"):  # with --seeds each network's lies in a folder of its own
+        history.unlink()
 sys.exit(code)

@@ -115,6 +115,23 @@ def test_entry_point_starts_the_server_with_the_official_images_flags(tmp_path: 
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("export", "left"), [(0, []), (1, ["history.json", "seed-0/history.json", "seed-1/history.json"])])
+def test_trainer_begins_anew_after_a_publication_and_goes_on_after_none(export: int, left: list[str], tmp_path: Path) -> None:
+    out, base = tmp_path / "runs", tmp_path / "models"
+    base.mkdir()
+    (tmp_path / "training.py").write_text("")  # in the place of the two that are run
+    (tmp_path / "export.py").write_text(f"raise SystemExit({export})\n")
+    for folder in (out, out / "seed-0", out / "seed-1"):  # --seeds 2, after a run with one
+        folder.mkdir()
+        (folder / "history.json").write_text("{}")
+        (folder / "model.keras").write_text("")
+    script = (ROOT / "docker" / "retrain.py").read_text().replace("/runs/latest", str(out)).replace("/models/digits", str(base))
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env={}, check=False, timeout=30)
+    assert done.returncode == export
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("history.json")) == left
+    assert len(list(out.rglob("model.keras"))) == 3
+
+
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
 def test_dockerfile_installs_by_hash_in_a_stage_that_is_left_behind(path: Path) -> None:
     text = path.read_text()
