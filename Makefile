@@ -5,7 +5,9 @@ PY     := $(VENV)/bin/python
 NAMES  := digits training export serving webapp loadtest local tests tools docker
 export PYTHONPATH := $(CURDIR)
 LEARN   = $(if $(DATA),--data $(DATA)) $(if $(DRAWINGS),--drawings $(DRAWINGS))
-AIM     = $(if $(HOST),--host $(HOST)) $(if $(GRPC),--grpc $(GRPC)) $(if $(REST),--rest $(REST))
+# some shells export HOST, the name of this machine: from the environment only an address is taken
+TARGET_URL = $(if $(findstring command,$(origin HOST))$(findstring ://,$(HOST)),$(HOST))
+AIM     = $(if $(TARGET_URL),--host $(TARGET_URL)) $(if $(GRPC),--grpc $(GRPC)) $(if $(REST),--rest $(REST))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
