@@ -11,7 +11,7 @@ AIM     = $(if $(TARGET_URL),--host $(TARGET_URL)) $(if $(GRPC),--grpc $(GRPC)) 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-k8s test-cluster k8s-alerts canary promote rollback lint check-format train export proto lock vendor conformance loadtest loadtest-ui images test-containers sbom bench bench-serving bench-gateway clean
+.PHONY: help run test test-k8s test-cluster k8s-alerts canary promote rollback lint train export proto lock vendor conformance loadtest loadtest-ui images test-containers sbom bench bench-serving bench-gateway clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -28,3 +29,9 @@ def test_load_test_is_aimed_by_what_make_is_told_not_by_the_name_that_a_shell_ex
     assert "--host http://10.0.0.7:8080" in would_run(target, HOST="http://10.0.0.7:8080")
     assert "--host http://10.0.0.7:8080" in would_run(target, "HOST=http://10.0.0.7:8080", HOST="myhost")
     assert "--host" not in would_run(target, "HOST=", HOST="myhost")
+
+
+def test_phony_targets_are_those_that_help_lists() -> None:
+    text = (ROOT / "Makefile").read_text()
+    named = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)[0].split()
+    assert sorted(named) == sorted(re.findall(r"^([a-z0-9-]+):.*## ", text, re.MULTILINE))
