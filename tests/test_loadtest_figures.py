@@ -1,4 +1,4 @@
-"""Loadtest: buckets, pace, knee, limit, thresholds and pictures, without any server."""
+"""Loadtest: buckets, pace, bodies, profiles, log and pictures, without any server."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import gevent
 import numpy as np
 import pytest
 
-from loadtest import analysis, bench, capacity, hands, kinds, pictures, profiles, thresholds, verdict
+from loadtest import analysis, hands, kinds, pictures, profiles
 from loadtest.measure import Cell, Recorder, bucket, cell_of, percentile
 from loadtest.pace import Beat, Pace
-from loadtest.target import Verified
-from tests.conftest import ROOT
 
 
 def test_percentiles_are_exact_to_one_per_cent() -> None:
@@ -95,78 +92,6 @@ def test_an_answer_without_digits_is_told_with_its_beginning() -> None:
         kinds.digits_read(kinds.GATEWAY, b"<html>")
 
 
-def _row(offered: float, right: float, p99: float, cores: dict[str, float] | None = None, **more: Any) -> analysis.Row:
-    fields: dict[str, Any] = {
-        "number": 0, "role": profiles.STEP, "kind": kinds.MAIN, "users": 64, "began": 0.0, "seconds": 5, "offered": offered,
-        "right": right, "drawings": right, "p50": p99 / 3, "p95": p99 / 2, "p99": p99, "late_p99": 0.1, "failures": {},
-        "sent": int(right * 5), "cores": cores or {},
-    }  # fmt: skip
-    return analysis.Row(**{**fields, **more})
-
-
-STEPS = [_row(100, 100, 8), _row(200, 199, 12), _row(300, 298, 40), _row(400, 360, 900), _row(500, 350, 2000)]
-
-
-def test_the_knee_is_the_highest_step_that_kept_up_within_the_p99() -> None:
-    knee = analysis.knee_of(STEPS, 250)
-    assert knee is not None
-    assert knee.row is STEPS[2]
-    assert knee.beyond is STEPS[3]
-    tighter = analysis.knee_of(STEPS, 20)
-    assert tighter is not None
-    assert tighter.row is STEPS[1]
-    assert analysis.knee_of([_row(1, 1, 1, role=profiles.HOLD)], 250) is None
-
-
-def test_the_limit_is_named_from_who_was_busy() -> None:
-    busy = {"generator": 0.5, "gateway": 0.9, "model server": 0.5, "machine": 1.97}
-    assert "2 cores, all busy" in analysis.limit_of(_row(400, 360, 900, busy), 2000, 2)
-    assert "gateway needed most" in analysis.limit_of(_row(400, 360, 900, busy), 2000, 2)
-    assert analysis.limit_of(_row(400, 360, 900, {"generator": 0.97, "machine": 1.2}), 2000, 4).startswith("the generator")
-    idle = {"generator": 0.2, "gateway": 0.2, "model server": 0.1, "machine": 0.6}
-    assert analysis.limit_of(_row(400, 360, 900, idle), 2000, 4).startswith("no CPU")
-    assert "90 % of the 400" in analysis.limit_of(_row(400, 360, 900, idle), 400, 4)
-
-
-def _judged(rows: list[analysis.Row], failures: dict[str, int], verified: Verified | None = None) -> dict[str, bool]:
-    run = analysis.Run(rows, None, failures, {})
-    limits = thresholds.load()
-    found = verdict.judge(run, analysis.knee_of(rows, limits.knee_p99_ms), verified or Verified(100), limits)
-    return {one.rule: one.passed for one in found}
-
-
-def test_one_wrong_digit_breaks_the_run_and_refusals_beyond_the_knee_do_not() -> None:
-    refused = _row(600, 300, 90, failures={"HTTP 503": 1500}, sent=3000)
-    assert all(_judged([*STEPS, refused], {"HTTP 503": 1500}).values())
-    assert not _judged(STEPS, {kinds.WRONG: 1})["wrong digits"]
-    below = _row(200, 198, 12, failures={"HTTP 503": 5}, sent=1000)
-    assert not _judged([STEPS[0], below, *STEPS[2:]], {"HTTP 503": 5})["failures up to the knee"]
-
-
-def test_drawings_with_changing_answers_count_as_wrong_and_too_many_misread_break_the_run() -> None:
-    assert not _judged(STEPS, {}, Verified(100, unsteady=[3]))["wrong digits"]
-    assert not _judged(STEPS, {}, Verified(100, dropped=list(range(20))))["drawings misread before the run"]
-
-
-def test_a_run_without_answers_is_never_passed() -> None:
-    assert not _judged([], {})["answers"]
-
-
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        (("p95_ms = 60.0", ""), "missing"),
-        (("p95_ms = 60.0", 'p95_ms = "fast"'), "wanted a number"),
-        (("[knee]", "[knie]"), "unknown"),
-    ],
-)
-def test_a_broken_thresholds_file_is_told(tmp_path: Path, change: tuple[str, str], complaint: str) -> None:
-    broken = tmp_path / "thresholds.toml"
-    broken.write_text(thresholds.DEFAULT.read_text().replace(*change))
-    with pytest.raises(thresholds.BadThresholds, match=complaint):
-        thresholds.load(broken)
-
-
 @pytest.mark.parametrize("name", list(profiles.PROFILES))
 def test_every_profile_is_bounded_and_takes_a_rate(name: str) -> None:
     phases = profiles.phases_of(name, profiles.Plan(rate=100.0))
@@ -224,61 +149,3 @@ def test_cells_add_up() -> None:
     other.failures["HTTP 503"] = 1
     one.add(other)
     assert (one.right, one.sent, one.latencies[bucket(5.0)]) == (5, 6, 5)
-
-
-def _report(full: tuple[float, ...] = (0.2, 0.35, 0.5, 0.8)) -> dict[str, Any]:
-    """A report of a machine of two cores: a drawing costs the gateway 3 core-ms and the model server 1."""
-    rates, p99s = (50.0, 100.0, 150.0, 240.0), (10.0, 12.0, 20.0, 90.0)
-    rows = [
-        {"role": profiles.STEP, "drawings": rate, "p99": p99, "kept_up": True,
-         "cores": {"gateway": 0.05 + 0.003 * rate, "model server": 0.02 + 0.001 * rate, "generator": 0.1, "machine": 2 * share}}
-        for rate, p99, share in zip(rates, p99s, full, strict=True)
-    ]  # fmt: skip
-    return {"cpus": 2, "complete": True, "rows": rows}
-
-
-def test_replicas_follow_from_the_cost_of_a_drawing_and_how_full_the_cores_may_be() -> None:
-    found = capacity.measured(_report(), "a report")
-    assert found.costs["gateway"].per_drawing == pytest.approx(0.003)
-    assert found.costs["gateway"].idle == pytest.approx(0.05)
-    gateway, server = capacity.plan(found, 1000, 100)  # 80 % full within 100 ms
-    assert gateway.busy == pytest.approx(3.0)
-    assert gateway.needed == pytest.approx(3.75)
-    assert (gateway.replicas, server.replicas) == (4 + 1, 2 + 1)
-    strict, _ = capacity.plan(found, 1000, 15)  # 35 % full within 15 ms
-    assert strict.replicas == 10 + 1
-
-
-def test_a_p99_below_anything_measured_cannot_be_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report = tmp_path / "summary.json"
-    report.write_text(json.dumps(_report()))
-    assert capacity.main(["--drawings-per-second", "10", "--p99-ms", "5", "--report", str(report)]) == 1
-    assert "no number of replicas lowers" in capsys.readouterr().err
-    assert capacity.main(["--drawings-per-second", "1000", "--p99-ms", "100", "--report", str(report)]) == 0
-    assert "→ 5 replicas" in capsys.readouterr().out
-
-
-def test_a_report_whose_tiers_were_not_watched_cannot_be_planned_from() -> None:
-    report = _report()
-    for row in report["rows"]:
-        del row["cores"]["gateway"]
-    with pytest.raises(capacity.CannotPlan, match="0 steps"):
-        capacity.measured(report, "a report")
-
-
-def test_a_bench_that_got_slower_is_seen_beside_the_run_before() -> None:
-    rate: dict[str, Any] = {"name": "rate", "value": 80, "unit": "/s", "better": "higher"}
-    now = bench.figures("bench_x", [rate, {"name": "p99", "value": 5, "unit": "ms", "better": "lower"}])
-    told = bench.table(now, {("bench_x", "rate"): 100.0, ("bench_x", "p99"): 5.1})
-    assert "slower by 25 %" in told
-    assert told.count("| = |") == 1
-    with pytest.raises(bench.BenchFailed, match="wanted a list"):
-        bench.figures("bench_x", [{**rate, "better": "faster"}])
-
-
-def test_every_bench_writes_its_figures_where_it_is_told() -> None:
-    for name in bench.benches():
-        found = subprocess.run(
-            [sys.executable, "-m", f"loadtest.{name}", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
-        )
-        assert "--json" in found.stdout, f"{name} has no --json; `make bench` needs it"

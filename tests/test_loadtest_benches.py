@@ -1,0 +1,72 @@
+"""Loadtest: capacity and the benches' table, without any server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtest import bench, capacity, profiles
+from tests.conftest import ROOT
+
+
+def _report(full: tuple[float, ...] = (0.2, 0.35, 0.5, 0.8)) -> dict[str, Any]:
+    """A report of a machine of two cores: a drawing costs the gateway 3 core-ms and the model server 1."""
+    rates, p99s = (50.0, 100.0, 150.0, 240.0), (10.0, 12.0, 20.0, 90.0)
+    rows = [
+        {"role": profiles.STEP, "drawings": rate, "p99": p99, "kept_up": True,
+         "cores": {"gateway": 0.05 + 0.003 * rate, "model server": 0.02 + 0.001 * rate, "generator": 0.1, "machine": 2 * share}}
+        for rate, p99, share in zip(rates, p99s, full, strict=True)
+    ]  # fmt: skip
+    return {"cpus": 2, "complete": True, "rows": rows}
+
+
+def test_replicas_follow_from_the_cost_of_a_drawing_and_how_full_the_cores_may_be() -> None:
+    found = capacity.measured(_report(), "a report")
+    assert found.costs["gateway"].per_drawing == pytest.approx(0.003)
+    assert found.costs["gateway"].idle == pytest.approx(0.05)
+    gateway, server = capacity.plan(found, 1000, 100)  # 80 % full within 100 ms
+    assert gateway.busy == pytest.approx(3.0)
+    assert gateway.needed == pytest.approx(3.75)
+    assert (gateway.replicas, server.replicas) == (4 + 1, 2 + 1)
+    strict, _ = capacity.plan(found, 1000, 15)  # 35 % full within 15 ms
+    assert strict.replicas == 10 + 1
+
+
+def test_a_p99_below_anything_measured_cannot_be_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "summary.json"
+    report.write_text(json.dumps(_report()))
+    assert capacity.main(["--drawings-per-second", "10", "--p99-ms", "5", "--report", str(report)]) == 1
+    assert "no number of replicas lowers" in capsys.readouterr().err
+    assert capacity.main(["--drawings-per-second", "1000", "--p99-ms", "100", "--report", str(report)]) == 0
+    assert "→ 5 replicas" in capsys.readouterr().out
+
+
+def test_a_report_whose_tiers_were_not_watched_cannot_be_planned_from() -> None:
+    report = _report()
+    for row in report["rows"]:
+        del row["cores"]["gateway"]
+    with pytest.raises(capacity.CannotPlan, match="0 steps"):
+        capacity.measured(report, "a report")
+
+
+def test_a_bench_that_got_slower_is_seen_beside_the_run_before() -> None:
+    rate: dict[str, Any] = {"name": "rate", "value": 80, "unit": "/s", "better": "higher"}
+    now = bench.figures("bench_x", [rate, {"name": "p99", "value": 5, "unit": "ms", "better": "lower"}])
+    told = bench.table(now, {("bench_x", "rate"): 100.0, ("bench_x", "p99"): 5.1})
+    assert "slower by 25 %" in told
+    assert told.count("| = |") == 1
+    with pytest.raises(bench.BenchFailed, match="wanted a list"):
+        bench.figures("bench_x", [{**rate, "better": "faster"}])
+
+
+def test_every_bench_writes_its_figures_where_it_is_told() -> None:
+    for name in bench.benches():
+        found = subprocess.run(
+            [sys.executable, "-m", f"loadtest.{name}", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        )
+        assert "--json" in found.stdout, f"{name} has no --json; `make bench` needs it"

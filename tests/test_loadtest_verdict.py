@@ -1,0 +1,83 @@
+"""Loadtest: knee, limit and thresholds, without any server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtest import analysis, kinds, profiles, thresholds, verdict
+from loadtest.target import Verified
+
+
+def _row(offered: float, right: float, p99: float, cores: dict[str, float] | None = None, **more: Any) -> analysis.Row:
+    fields: dict[str, Any] = {
+        "number": 0, "role": profiles.STEP, "kind": kinds.MAIN, "users": 64, "began": 0.0, "seconds": 5, "offered": offered,
+        "right": right, "drawings": right, "p50": p99 / 3, "p95": p99 / 2, "p99": p99, "late_p99": 0.1, "failures": {},
+        "sent": int(right * 5), "cores": cores or {},
+    }  # fmt: skip
+    return analysis.Row(**{**fields, **more})
+
+
+STEPS = [_row(100, 100, 8), _row(200, 199, 12), _row(300, 298, 40), _row(400, 360, 900), _row(500, 350, 2000)]
+
+
+def test_the_knee_is_the_highest_step_that_kept_up_within_the_p99() -> None:
+    knee = analysis.knee_of(STEPS, 250)
+    assert knee is not None
+    assert knee.row is STEPS[2]
+    assert knee.beyond is STEPS[3]
+    tighter = analysis.knee_of(STEPS, 20)
+    assert tighter is not None
+    assert tighter.row is STEPS[1]
+    assert analysis.knee_of([_row(1, 1, 1, role=profiles.HOLD)], 250) is None
+
+
+def test_the_limit_is_named_from_who_was_busy() -> None:
+    busy = {"generator": 0.5, "gateway": 0.9, "model server": 0.5, "machine": 1.97}
+    assert "2 cores, all busy" in analysis.limit_of(_row(400, 360, 900, busy), 2000, 2)
+    assert "gateway needed most" in analysis.limit_of(_row(400, 360, 900, busy), 2000, 2)
+    assert analysis.limit_of(_row(400, 360, 900, {"generator": 0.97, "machine": 1.2}), 2000, 4).startswith("the generator")
+    idle = {"generator": 0.2, "gateway": 0.2, "model server": 0.1, "machine": 0.6}
+    assert analysis.limit_of(_row(400, 360, 900, idle), 2000, 4).startswith("no CPU")
+    assert "90 % of the 400" in analysis.limit_of(_row(400, 360, 900, idle), 400, 4)
+
+
+def _judged(rows: list[analysis.Row], failures: dict[str, int], verified: Verified | None = None) -> dict[str, bool]:
+    run = analysis.Run(rows, None, failures, {})
+    limits = thresholds.load()
+    found = verdict.judge(run, analysis.knee_of(rows, limits.knee_p99_ms), verified or Verified(100), limits)
+    return {one.rule: one.passed for one in found}
+
+
+def test_one_wrong_digit_breaks_the_run_and_refusals_beyond_the_knee_do_not() -> None:
+    refused = _row(600, 300, 90, failures={"HTTP 503": 1500}, sent=3000)
+    assert all(_judged([*STEPS, refused], {"HTTP 503": 1500}).values())
+    assert not _judged(STEPS, {kinds.WRONG: 1})["wrong digits"]
+    below = _row(200, 198, 12, failures={"HTTP 503": 5}, sent=1000)
+    assert not _judged([STEPS[0], below, *STEPS[2:]], {"HTTP 503": 5})["failures up to the knee"]
+
+
+def test_drawings_with_changing_answers_count_as_wrong_and_too_many_misread_break_the_run() -> None:
+    assert not _judged(STEPS, {}, Verified(100, unsteady=[3]))["wrong digits"]
+    assert not _judged(STEPS, {}, Verified(100, dropped=list(range(20))))["drawings misread before the run"]
+
+
+def test_a_run_without_answers_is_never_passed() -> None:
+    assert not _judged([], {})["answers"]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("p95_ms = 60.0", ""), "missing"),
+        (("p95_ms = 60.0", 'p95_ms = "fast"'), "wanted a number"),
+        (("[knee]", "[knie]"), "unknown"),
+    ],
+)
+def test_a_broken_thresholds_file_is_told(tmp_path: Path, change: tuple[str, str], complaint: str) -> None:
+    broken = tmp_path / "thresholds.toml"
+    broken.write_text(thresholds.DEFAULT.read_text().replace(*change))
+    with pytest.raises(thresholds.BadThresholds, match=complaint):
+        thresholds.load(broken)
