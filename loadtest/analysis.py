@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loadtest.kinds import KINDS
+from loadtest.kinds import KINDS, UNANSWERED
 from loadtest.measure import Cell, cell_of, percentile, total
-from loadtest.profiles import SETTLE_S, STEP
+from loadtest.profiles import HELD, SETTLE_S, STEP
 from loadtest.watch import Sample, means
 
 KEEPS_UP = 0.95  # of what was offered
@@ -23,8 +23,8 @@ NEAR_CEILING = 0.8
 class Row:
     """One phase as measured, its first second apart.
 
-    offered, right: requests a second (offered None in a closed loop); drawings: right ones a second; p50, p95, p99: ms from
-    when a request was due; late_p99: ms that the generator itself was late; cores: by name.
+    offered, right: requests a second (offered None in a closed loop, with random arrivals what came due); drawings: right ones
+    a second; p50, p95, p99: ms from when a request was due; late_p99: ms that the generator itself was late; cores: by name.
     """
 
     number: int
@@ -102,9 +102,12 @@ def _row(phase: dict[str, Any], lasted: float, cells: dict[int, Cell], samples: 
     seconds = max(last - settle, 1)
     right = cell.right / seconds
     began = phase["began"]
+    offered = (cell.sent + cell.unsent) / seconds if phase["rate"] and phase["poisson"] else phase["rate"]
+    if cell.unsent and phase["role"] in HELD:
+        cell.failures[UNANSWERED] += cell.unsent
     return Row(
         number=phase["number"], role=phase["role"], kind=phase["kind"], users=phase["users"], began=began, seconds=seconds,
-        offered=phase["rate"], right=right, drawings=right * KINDS[phase["kind"]].drawings,
+        offered=offered, right=right, drawings=right * KINDS[phase["kind"]].drawings,
         p50=percentile(cell.latencies, 0.5), p95=percentile(cell.latencies, 0.95), p99=percentile(cell.latencies, 0.99),
         late_p99=percentile(cell.late, 0.99), failures=dict(cell.failures), sent=cell.sent,
         cores=means(samples, began + settle, began + last),
@@ -165,9 +168,9 @@ def others_of(row: Row) -> float | None:
 
 def near_ceiling(row: Row, ceiling: float | None) -> str | None:
     """Say so if a phase came near to what the generator can send."""
-    if ceiling is None or row.sent / row.seconds < NEAR_CEILING * ceiling:
+    reached = (row.sent - row.failures.get(UNANSWERED, 0)) / row.seconds
+    if ceiling is None or reached < NEAR_CEILING * ceiling:
         return None
-    reached = row.sent / row.seconds
     return (f"perhaps the generator: {reached:.0f} requests/s are {100 * reached / ceiling:.0f} % of the {ceiling:.0f} "
             "it sends to a stub that answers at once")  # fmt: skip
 

@@ -18,6 +18,7 @@ GATEWAY, REST, GRPC = "gateway", "rest", "grpc"
 PREDICT_PATH = "/api/predict"
 REST_PATH = f"/v1/models/{c.MODEL_NAME}:predict"
 WRONG, UNREADABLE = "wrong digit", "unreadable answer"  # failures besides those of transport
+UNANSWERED = "no answer before the end"
 PNG, JSON, PROTOBUF = "image/png", "application/json", "application/protobuf"
 
 

@@ -87,7 +87,8 @@ def _set_up(environment: Any, runner: Any, **_: Any) -> None:
         # in a thread: a worker that draws for seconds on a busy machine misses its heartbeats, and the master gives it up
         drawings = gevent.get_hub().threadpool.spawn(hands.prepare, options.drawings)
         environment.events.test_start.add_listener(lambda environment, **_: _prepare(environment, drawings.get()))
-        runner.register_message(PHASE_MESSAGE, lambda environment, msg, **_: GENERATOR.pace.set(Beat(**msg.data)))
+        runner.register_message(PHASE_MESSAGE, lambda environment, msg, **_: GENERATOR.begin(Beat(**msg.data)))
+        environment.events.test_stopping.add_listener(lambda **_: GENERATOR.end())
     if worker:
         runners.WORKER_REPORT_INTERVAL = REPORT_S
         environment.events.report_to_master.add_listener(lambda client_id, data: data.update(cells=GENERATOR.recorder.drain()))
@@ -130,7 +131,7 @@ def _prepare(environment: Any, drawings: list[hands.Drawing]) -> None:
     dropped = _misread(drawings) if options.drop == ASK else {int(number) for number in options.drop.split(",") if number}
     GENERATOR.prepare([KINDS[name] for name in _kinds(options)], hands.without(drawings, dropped))
     if not options.phases:
-        GENERATOR.pace.set(Beat(phase=0, rate=options.pace or None, poisson=bool(options.poisson)))
+        GENERATOR.begin(Beat(phase=0, rate=options.pace or None, poisson=bool(options.poisson)))
 
 
 def _misread(drawings: list[hands.Drawing]) -> set[int]:

@@ -42,13 +42,15 @@ class Cell:
     """Requests of one phase that were due in one second.
 
     right: answered with the right digits; failures: the others by reason; latencies: of the right ones by bucket;
-    late: by bucket, how late the generator itself sent those for which a user was free.
+    late: by bucket, how late the generator itself sent those for which a user was free; unsent: slots that came due and that
+    no user was free to take before the phase ended.
     """
 
     right: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     latencies: Counter[int] = field(default_factory=Counter)
     late: Counter[int] = field(default_factory=Counter)
+    unsent: int = 0
 
     @property
     def sent(self) -> int:
@@ -61,6 +63,7 @@ class Cell:
         self.failures += other.failures
         self.latencies += other.latencies
         self.late += other.late
+        self.unsent += other.unsent
 
 
 def total(cells: Iterable[Cell]) -> Cell:
@@ -88,16 +91,22 @@ class Recorder:
         if late_ms is not None:
             cell.late[bucket(late_ms)] += 1
 
+    def leave(self, phase: int, by_second: Mapping[int, int]) -> None:
+        """Count slots that nobody took."""
+        for second, unsent in by_second.items():
+            self._cells.setdefault((phase, second), Cell()).unsent += unsent
+
     def drain(self) -> list[dict[str, Any]]:
         """Give what was counted since the last time, as JSON."""
         cells, self._cells = self._cells, {}
         return [
             {"phase": phase, "second": second, "right": one.right, "failures": one.failures,
-             "latencies": list(one.latencies.items()), "late": list(one.late.items())}
+             "latencies": list(one.latencies.items()), "late": list(one.late.items()), "unsent": one.unsent}
             for (phase, second), one in cells.items()
         ]  # fmt: skip
 
 
 def cell_of(row: Mapping[str, Any]) -> Cell:
     """Read what `drain` gave."""
-    return Cell(row["right"], Counter(row["failures"]), Counter(dict(row["latencies"])), Counter(dict(row["late"])))
+    latencies, late = (Counter(dict(row[name])) for name in ("latencies", "late"))
+    return Cell(row["right"], Counter(row["failures"]), latencies, late, row["unsent"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from gevent.event import Event
@@ -39,6 +40,11 @@ class Slot:
     beat: Beat
     due: float
 
+    @property
+    def second(self) -> int:
+        """The second of its phase."""
+        return int(max(self.due - self.beat.began, 0))
+
 
 class Pace:
     """The schedule of one generator process."""
@@ -47,6 +53,18 @@ class Pace:
         self._beat = Beat()
         self._next = 0.0
         self._changed = Event()
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing is to be sent."""
+        return self._beat.rate == 0
+
+    def left(self) -> tuple[int, Counter[int]]:
+        """Give up the slots that came due and that nobody took: the phase, and how many by its seconds."""
+        beat, now, by_second = self._beat, time.perf_counter(), Counter[int]()
+        while beat.rate and self._next < now:
+            by_second[int(self._due(beat) - beat.began)] += 1
+        return beat.phase, by_second
 
     def set(self, beat: Beat) -> None:
         """Begin a phase."""
@@ -63,9 +81,14 @@ class Pace:
                 continue
             if beat.rate is None:
                 return Slot(beat, time.perf_counter())
-            due = self._next
-            self._next += random.expovariate(beat.rate) if beat.poisson else 1 / beat.rate
+            due = self._due(beat)
             ahead = due - time.perf_counter()
             if ahead > TIMER_S and changed.wait(ahead - TIMER_S):
                 continue
             return Slot(beat, due)
+
+    def _due(self, beat: Beat) -> float:
+        due = self._next
+        assert beat.rate
+        self._next += random.expovariate(beat.rate) if beat.poisson else 1 / beat.rate
+        return due

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from loadtest.kinds import KINDS, MAIN
 
 WARM, PROBE, STEP, QUIET, SPIKE, RECOVERY, HOLD, DOOR = "warm-up", "probe", "step", "quiet", "spike", "recovery", "hold", "door"
+HELD = (HOLD, QUIET)
+"""Loads that a deployment is meant to bear, so a request that was never sent has failed."""
 SETTLE_S = 1
 """The first second of a phase is not judged: queues fill or empty."""
 

@@ -79,7 +79,7 @@ class ProfileShape(LoadTestShape):  # type: ignore[misc]
         rate = None if phase.closed else phase.rate if phase.rate is not None else (phase.share or 0.0) * self._capacity
         self._until = time.monotonic() + phase.seconds
         self._tell("phase", number=self._at, role=phase.role, kind=phase.kind, seconds=phase.seconds, users=phase.users,
-                   rate=rate, share=phase.share, began=time.time())  # fmt: skip
+                   rate=rate, share=phase.share, poisson=self._poisson, began=time.time())  # fmt: skip
         workers = max(1, getattr(self.runner, "worker_count", 1))
         self.runner.send_message(PHASE_MESSAGE, {
             "phase": self._at, "kind": phase.kind, "users": math.ceil(phase.users / workers),
@@ -88,12 +88,14 @@ class ProfileShape(LoadTestShape):  # type: ignore[misc]
         return True
 
     def _rest(self) -> bool:
-        """Send nothing more; give workers the time to report what they have, then end."""
+        """Send nothing more; give late answers, and workers that have yet to report, their time, then end."""
+        if self._resting:
+            return False
+        self._resting = True
         self.runner.send_message(PHASE_MESSAGE, {"phase": len(self._phases), "rate": 0.0})
         self._tell("end", at=time.time())
-        resting, self._resting = self._resting, True
         self._until = time.monotonic() + REST_S
-        return not resting and hasattr(self.runner, "worker_count")
+        return True
 
     def _measured_capacity(self) -> float:
         """Right answers a second in the middle of the probe."""

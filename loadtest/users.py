@@ -14,9 +14,22 @@ from locust import FastHttpUser, constant, task
 from digits import wire
 from digits.client import CHANNEL_OPTIONS
 from loadtest.hands import Drawing
-from loadtest.kinds import GATEWAY, GRPC, KINDS, PREDICT_PATH, REST_PATH, UNREADABLE, WRONG, Kind, Prepared, bodies, digits_read
+from loadtest.kinds import (
+    GATEWAY,
+    GRPC,
+    KINDS,
+    PREDICT_PATH,
+    REST_PATH,
+    UNANSWERED,
+    UNREADABLE,
+    WRONG,
+    Kind,
+    Prepared,
+    bodies,
+    digits_read,
+)
 from loadtest.measure import Recorder
-from loadtest.pace import Pace, Slot
+from loadtest.pace import Beat, Pace, Slot
 
 TIMEOUT_S = 10.0
 
@@ -29,13 +42,14 @@ class WrongDigit(Exception):
 class Generator:
     """What all users of this process share.
 
-    targets: address by door; prepared: requests by kind.
+    targets: address by door; prepared: requests by kind; waiting: slots of the requests under way.
     """
 
     pace: Pace = field(default_factory=Pace)
     recorder: Recorder = field(default_factory=Recorder)
     targets: dict[str, str] = field(default_factory=dict)
     prepared: dict[str, list[Prepared]] = field(default_factory=dict)
+    waiting: set[Slot] = field(default_factory=set)
     turn: Any = field(default_factory=itertools.count)
     numbers: Any = field(default_factory=itertools.count)
     _channel: grpc.Channel | None = None
@@ -58,12 +72,31 @@ class Generator:
             self._channel = grpc.insecure_channel(uri, options=CHANNEL_OPTIONS)
         return self._channel.unary_unary(wire.PREDICT)
 
+    def begin(self, beat: Beat) -> None:
+        """Begin a phase; what the one before did not get to is counted too."""
+        self.recorder.leave(*self.pace.left())
+        self.pace.set(beat)
+
+    def take(self, user: int) -> Slot:
+        """Wait until the next request is due."""
+        slot = self.pace.take(user)
+        self.waiting.add(slot)
+        return slot
+
     def record(self, slot: Slot, started: float, ended: float, failure: str | None) -> float:
         """Count one request; return its latency in ms from when it was due."""
         latency_ms = (ended - min(slot.due, started)) * 1000
         late_ms = max(started - slot.due, 0.0) * 1000
-        self.recorder.add(slot.beat.phase, int(max(slot.due - slot.beat.began, 0)), latency_ms, late_ms, failure)
+        if slot in self.waiting:  # else the end has counted it
+            self.waiting.remove(slot)
+            self.recorder.add(slot.beat.phase, slot.second, latency_ms, late_ms, failure)
         return latency_ms
+
+    def end(self) -> None:
+        """After the last phase and its rest: whatever has no answer yet has failed.  A run that was cut short judges nothing."""
+        while self.pace.resting and self.waiting:
+            slot = self.waiting.pop()
+            self.recorder.add(slot.beat.phase, slot.second, 0.0, None, UNANSWERED)
 
 
 GENERATOR = Generator()
@@ -98,7 +131,7 @@ class DrawingUser(FastHttpUser):  # type: ignore[misc]
     @task  # type: ignore[untyped-decorator]
     def ask(self) -> None:
         """Send one request when it is due and check its answer."""
-        slot = GENERATOR.pace.take(self._number)
+        slot = GENERATOR.take(self._number)
         kind = self.kind or KINDS[slot.beat.kind]
         request = GENERATOR.next(kind)
         if kind.door == GRPC:

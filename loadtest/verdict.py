@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtest.analysis import Knee, Row, Run
+from loadtest.analysis import KEEPS_UP, Knee, Row, Run
 from loadtest.kinds import WRONG
-from loadtest.profiles import DOOR, HOLD, QUIET, STEP
+from loadtest.profiles import DOOR, HELD, HOLD, QUIET, STEP
 from loadtest.target import Verified
 from loadtest.thresholds import Thresholds
 
@@ -43,7 +44,13 @@ def judge(run: Run, knee: Knee | None, verified: Verified, limits: Thresholds) -
         for name, value, most in (("p95", quiet.p95, limits.quiet_p95_ms), ("p99", quiet.p99, limits.quiet_p99_ms)):
             told = "no answer" if value is None else f"{value:.1f} ms"
             findings.append(Finding(f"{name} {where}", f"≤ {most:g} ms", told, value is not None and value <= most))
-    findings.append(_failures(run.rows, knee, limits.below_knee_failures_percent))
+    borne = _borne(run.rows, knee)
+    shares = [(row.kept_up, 100 * row.right / row.offered, row.offered, row.role) for row in borne if row.offered]
+    if shares:
+        kept_up, percent, rate, role = min(shares)
+        told = f"{percent:.1f} % at {rate:.0f} requests/s ({role})"
+        findings.append(Finding("answered of what was offered", f"≥ {100 * KEEPS_UP:.0f} %", told, kept_up))
+    findings.append(_failures([*borne, *(row for row in run.rows if row.role == DOOR)], limits.below_knee_failures_percent))
     if knee is not None:
         reached = knee.row.drawings if knee.row is not None else 0.0
         least = limits.knee_min_drawings_per_second
@@ -60,13 +67,13 @@ def _quiet(rows: Sequence[Row]) -> Row | None:
     return None
 
 
-def _failures(rows: Sequence[Row], knee: Knee | None, most: float) -> Finding:
-    if knee is not None and knee.row is not None:
-        top = knee.row.offered or 0
-        judged = [row for row in rows if row.role == STEP and (row.offered or 0) <= top]
-    else:  # without a knee there is nothing that may be refused
-        judged = [row for row in rows if row.role in (STEP, HOLD, QUIET)]
-    judged += [row for row in rows if row.role == DOOR]
+def _borne(rows: Sequence[Row], knee: Knee | None) -> list[Row]:
+    """The phases that the deployment is meant to bear; without a knee there is nothing that may be refused."""
+    top = knee.row.offered or 0 if knee is not None and knee.row is not None else math.inf
+    return [row for row in rows if row.role in HELD or (row.role == STEP and (row.offered or 0) <= top)]
+
+
+def _failures(judged: Sequence[Row], most: float) -> Finding:
     sent = sum(row.sent for row in judged)
     failed = sum(sum(row.failures.values()) for row in judged)
     percent = 100 * failed / sent if sent else 100.0

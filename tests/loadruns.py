@@ -77,6 +77,13 @@ def run(reports: Path, *arguments: str) -> Finished:
     return finish(start(reports, *arguments), reports)
 
 
+def wait_for_hold(reports: Path) -> None:
+    """Wait until the hold has begun."""
+    until = time.monotonic() + 40
+    while not any(b'"hold"' in log.read_bytes() for log in reports.glob("*/measured.jsonl")) and time.monotonic() < until:
+        time.sleep(0.1)
+
+
 StartStub = Callable[..., tuple[str, str]]
 
 

@@ -56,6 +56,19 @@ def test_a_new_phase_takes_back_the_slots_of_the_last() -> None:
     assert waiting.get(timeout=1).beat.phase == 1
 
 
+@pytest.mark.parametrize("poisson", [False, True])
+def test_slots_that_came_due_and_that_nobody_took_are_counted_by_second(poisson: bool) -> None:
+    pace = Pace()
+    pace.set(Beat(phase=3, kind="x", rate=1000.0, poisson=poisson, began=time.perf_counter() - 1.5))
+    for _ in range(200):
+        pace.take(0)
+    phase, by_second = pace.left()
+    assert phase == 3
+    assert by_second[1] == pytest.approx(500, abs=100)
+    assert by_second.total() == pytest.approx(1300, abs=150)
+    assert not pace.left()[1]  # they were given up
+
+
 def test_users_beyond_those_of_a_phase_rest() -> None:
     pace = Pace()
     pace.set(Beat(phase=0, kind="x", users=2, rate=None))
@@ -105,7 +118,8 @@ def test_the_standard_profile_takes_two_minutes_at_most() -> None:
 
 def test_a_line_that_was_cut_short_loses_only_itself(tmp_path: Path) -> None:
     log = tmp_path / "measured.jsonl"
-    phase = {"number": 0, "role": "hold", "kind": kinds.MAIN, "seconds": 5, "users": 1, "rate": 10.0, "began": 1000.0}
+    phase = {"number": 0, "role": "hold", "kind": kinds.MAIN, "seconds": 5, "users": 1, "rate": 10.0, "poisson": False,
+             "began": 1000.0}  # fmt: skip
     recorder = Recorder()
     for second in range(4):
         for _ in range(10):
@@ -116,6 +130,21 @@ def test_a_line_that_was_cut_short_loses_only_itself(tmp_path: Path) -> None:
     assert row.right == 10.0
     assert row.p50 == pytest.approx(20.0, rel=0.01)
     assert row.seconds == 3  # the first is not judged
+
+
+def test_slots_that_nobody_took_have_failed_only_where_a_load_is_to_be_borne(tmp_path: Path) -> None:
+    log, recorder, lines = tmp_path / "measured.jsonl", Recorder(), []
+    for number, (role, poisson) in enumerate([(profiles.HOLD, False), (profiles.SPIKE, False), (profiles.HOLD, True)]):
+        lines.append({"phase": {"number": number, "role": role, "kind": kinds.MAIN, "seconds": 2, "users": 1, "rate": 12.0,
+                                "poisson": poisson, "began": 1000.0 + 2 * number}})  # fmt: skip
+        for _ in range(7):
+            recorder.add(number, 1, 20.0, 0.1, None)
+        recorder.leave(number, {1: 3})
+    log.write_text("\n".join(json.dumps(line) for line in [*lines, *({"cell": row} for row in recorder.drain())]))
+    hold, spike, random = analysis.read(log, 1006.0, ()).rows
+    assert (hold.failures, hold.sent) == ({kinds.UNANSWERED: 3}, 10)
+    assert (spike.failures, spike.sent) == ({}, 7)
+    assert (hold.offered, random.offered) == (12.0, 10.0)  # random arrivals are held against those that came
 
 
 def test_a_run_that_was_stopped_before_its_first_phase_has_no_rows(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from digits.settings import LocalSettings
 from local.deployment import Deployment
 from tests.conftest import MODELS, free_port
-from tests.loadruns import FEW, StartStub, finish, run, start, stubs
+from tests.loadruns import FEW, StartStub, finish, run, start, stubs, wait_for_hold
 
 # not importorskip: importing Locust would patch the standard library under every other test
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("locust") is None, reason="needs the load extra")
@@ -116,6 +117,21 @@ def test_one_wrong_digit_in_a_hundred_fails_the_run(stub: StartStub, tmp_path: P
     assert hold["failed_percent"] == pytest.approx(1.0, abs=0.5)
 
 
+def test_a_server_that_stops_answering_before_the_end_fails_the_run(stub: StartStub, tmp_path: Path) -> None:
+    host, _ = stub()
+    process = start(tmp_path, "steady", "--rate", "50", "--seconds", "10", "--ceiling-seconds", "0", "--host", host, *FEW)
+    wait_for_hold(tmp_path)
+    time.sleep(7)
+    (hung,) = [one for one in psutil.Process().children() if "loadtest.stub" in one.cmdline()]
+    hung.suspend()
+    told = finish(process, tmp_path)
+    assert told.code == 1, told.output
+    assert not told.finding("answered of what was offered")["passed"]
+    assert not told.finding("failures")["passed"]
+    (hold,) = [row for row in told.summary["rows"] if row["role"] == "hold"]
+    assert hold["right"] * hold["seconds"] + hold["failures"]["no answer before the end"] == pytest.approx(450, abs=2)
+
+
 def test_a_run_as_fast_as_the_generator_itself_says_so(stub: StartStub, tmp_path: Path) -> None:
     host, address = stub()
     told = run(tmp_path, "doors", "--seconds", "3", "--ceiling-seconds", "2", "--host", host, "--grpc", address, *FEW)
@@ -134,9 +150,7 @@ def test_a_run_as_fast_as_the_generator_itself_says_so(stub: StartStub, tmp_path
 def test_ctrl_c_ends_within_five_seconds_with_the_report_of_what_was_measured(stub: StartStub, tmp_path: Path) -> None:
     host, _ = stub()
     process = start(tmp_path, "steady", "--rate", "50", "--seconds", "60", "--ceiling-seconds", "0", "--host", host, *FEW)
-    until = time.monotonic() + 40
-    while not any(b'"hold"' in log.read_bytes() for log in tmp_path.glob("*/measured.jsonl")) and time.monotonic() < until:
-        time.sleep(0.1)
+    wait_for_hold(tmp_path)
     time.sleep(3)
     process.send_signal(signal.SIGINT)
     told = finish(process, tmp_path)

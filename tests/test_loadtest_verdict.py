@@ -59,6 +59,14 @@ def test_one_wrong_digit_breaks_the_run_and_refusals_beyond_the_knee_do_not() ->
     assert not _judged([STEPS[0], below, *STEPS[2:]], {"HTTP 503": 5})["failures up to the knee"]
 
 
+def test_a_step_below_the_knee_or_a_hold_that_was_not_kept_up_with_breaks_the_run() -> None:
+    rule = "answered of what was offered"
+    assert not _judged([STEPS[0], _row(200, 40, 12), *STEPS[2:]], {})[rule]
+    assert _judged([_row(50, 50, 12, role=profiles.HOLD)], {})[rule]
+    assert not _judged([_row(50, 34, 12, role=profiles.HOLD)], {})[rule]
+    assert not _judged([*STEPS, _row(50, 34, 12, role=profiles.QUIET)], {})[rule]
+
+
 def test_drawings_with_changing_answers_count_as_wrong_and_too_many_misread_break_the_run() -> None:
     assert not _judged(STEPS, {}, Verified(100, unsteady=[3]))["wrong digits"]
     assert not _judged(STEPS, {}, Verified(100, dropped=list(range(20))))["drawings misread before the run"]
