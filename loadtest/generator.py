@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -21,6 +22,9 @@ LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 ROOT = LOCUSTFILE.parents[1]
 GIVE_UP_S = 2.5  # to write its report after an interrupt
 START_S = 60.0
+WORKER_LOST = 3
+"""Exit code of a master that ended because a worker was lost."""
+TOGETHER_S = 5.0  # within which a worker's end and its master's are one
 LAST_WORDS_S = 1.6  # what was measured in a second arrives within the next, from workers a little later
 
 
@@ -70,16 +74,25 @@ class Generator:
 
     def follow(self, limit_s: float, say: Callable[[str], None]) -> None:
         """Wait until the run has ended, telling each phase.  Raises Broken, or TimeoutError after limit_s."""
-        until, told = time.monotonic() + limit_s, 0
-        while self.processes[0].poll() is None:
-            if time.monotonic() > until:
+        until, lost, told = time.monotonic() + limit_s, math.inf, 0
+        master, *workers = self.processes
+        while master.poll() is None:
+            now = time.monotonic()
+            if now > until:
                 raise TimeoutError(f"the run did not end within {limit_s:.0f} s")
+            gone = [worker.returncode for worker in workers if worker.poll() is not None]
+            if gone and (lost := min(lost, now + TOGETHER_S)) <= now:
+                raise Broken(f"a worker was lost: it ended with exit code {gone[0]} before the run did:\n{self._last_words()}")
             time.sleep(0.2)
             told = self._tell(told, say)
         self._tell(told, say, last=True)
-        if self.processes[0].returncode:
-            words = (self._folder / "locust.txt").read_text(errors="replace")[-1500:]
-            raise Broken(f"Locust ended with exit code {self.processes[0].returncode}:\n{words}")
+        if master.returncode == WORKER_LOST:
+            raise Broken("a worker was lost, and with it its share of the load")
+        if master.returncode:
+            raise Broken(f"Locust ended with exit code {master.returncode}:\n{self._last_words()}")
+
+    def _last_words(self) -> str:
+        return (self._folder / "locust.txt").read_text(errors="replace")[-1500:]
 
     def _tell(self, told: int, say: Callable[[str], None], last: bool = False) -> int:
         if not self.log.exists() or self.log.read_bytes().count(b'{"phase"') <= told + (not last):

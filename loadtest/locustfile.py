@@ -19,6 +19,7 @@ import gevent  # noqa: E402
 from locust import events, runners  # noqa: E402
 
 from loadtest import hands, profiles  # noqa: E402
+from loadtest.generator import WORKER_LOST  # noqa: E402
 from loadtest.kinds import GATEWAY, GRPC, KINDS, MAIN, REST  # noqa: E402
 from loadtest.pace import Beat  # noqa: E402
 from loadtest.shape import PHASE_MESSAGE, Log, ProfileShape  # noqa: E402
@@ -82,6 +83,8 @@ def _set_up(environment: Any, runner: Any, **_: Any) -> None:
             count(GENERATOR.recorder.drain())
 
     if master:
+        if shape is not None:
+            environment.events.test_start.add_listener(lambda environment, **_: _keep_workers(environment, runner, shape))
         environment.events.worker_report.add_listener(lambda client_id, data: count(data.pop("cells", [])))
     else:
         # in a thread: a worker that draws for seconds on a busy machine misses its heartbeats, and the master gives it up
@@ -97,13 +100,33 @@ def _set_up(environment: Any, runner: Any, **_: Any) -> None:
         environment.events.quitting.add_listener(lambda **_: count(GENERATOR.recorder.drain()))
 
 
+def _keep_workers(environment: Any, runner: Any, shape: ProfileShape) -> None:
+    """End the run when a worker is lost: its share of the load is missing from then on."""
+    workers = runner.worker_count
+
+    def lost() -> bool:
+        if environment.process_exit_code != WORKER_LOST and not shape.ended and runner.worker_count < workers:
+            log.error("a worker was lost: %d of %d are left", runner.worker_count, workers)
+            environment.process_exit_code = WORKER_LOST
+        return bool(environment.process_exit_code == WORKER_LOST)
+
+    def watch() -> None:
+        while not lost():
+            gevent.sleep(1)
+        runner.quit()
+
+    watching = gevent.spawn(watch)
+    environment.events.quitting.add_listener(lambda **_: lost() or watching.kill())  # the last worker's leaving quits by itself
+
+
 @events.quitting.add_listener  # type: ignore[untyped-decorator]
 def _judge(environment: Any, **_: Any) -> None:
     """A profile goes beyond the knee, where refusals are right: a few of those alone do not make the run a failure."""
     errors = list(environment.stats.errors.values())
     total = environment.stats.total
     few = total.num_failures <= REFUSED_SHARE * total.num_requests
-    if environment.parsed_options.phases and errors and few and all(REFUSAL.search(str(one.error)) for one in errors):
+    whole = environment.parsed_options.phases and environment.process_exit_code != WORKER_LOST
+    if whole and errors and few and all(REFUSAL.search(str(one.error)) for one in errors):
         environment.process_exit_code = 0
 
 

@@ -43,7 +43,8 @@ class ProfileShape(LoadTestShape):  # type: ignore[misc]
         self._at, self._until = -1, 0.0
         self._probed: dict[int, Cell] = {}
         self._capacity = 0.0
-        self._resting = False
+        self.ended = False
+        """Whether nothing is sent any more, because every phase is over or the probe found nothing."""
 
     def count(self, rows: Sequence[dict[str, Any]]) -> None:
         """Take what was measured: for the log, and for the probe."""
@@ -59,7 +60,7 @@ class ProfileShape(LoadTestShape):  # type: ignore[misc]
         All are there from the start; the pace says how many take part and what they ask.
         """
         users = max(phase.users for phase in self._phases)
-        if self.runner.user_count < users:
+        if self._at < 0 and self.runner.user_count < users:
             return users, float(users)
         if time.monotonic() >= self._until and not self._advance():
             return None
@@ -68,10 +69,10 @@ class ProfileShape(LoadTestShape):  # type: ignore[misc]
     def _advance(self) -> bool:
         if self._at >= 0 and self._phases[self._at].role == PROBE:
             self._capacity = self._measured_capacity()
-            if self._capacity == 0:
-                self._tell("probe", right_per_second=0.0)
-                return False
             self._tell("probe", right_per_second=self._capacity)
+            if self._capacity == 0:
+                self.ended = True
+                return False
         if self._at + 1 >= len(self._phases):
             return self._rest()
         self._at += 1
@@ -89,9 +90,9 @@ class ProfileShape(LoadTestShape):  # type: ignore[misc]
 
     def _rest(self) -> bool:
         """Send nothing more; give late answers, and workers that have yet to report, their time, then end."""
-        if self._resting:
+        if self.ended:
             return False
-        self._resting = True
+        self.ended = True
         self.runner.send_message(PHASE_MESSAGE, {"phase": len(self._phases), "rate": 0.0})
         self._tell("end", at=time.time())
         self._until = time.monotonic() + REST_S

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from loadtest.generator import LOCUSTFILE
 from tests.conftest import ROOT, free_port
-from tests.loadruns import FEW, StartStub, run, stubs
+from tests.loadruns import FEW, StartStub, finish, run, start, stubs, wait_for_hold
 
 # not importorskip: importing Locust would patch the standard library under every other test
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("locust") is None, reason="needs the load extra")
@@ -34,6 +35,44 @@ def test_a_master_and_two_workers_measure_together(stub: StartStub, tmp_path: Pa
     assert told.code == 0, told.output
     (hold,) = [row for row in told.summary["rows"] if row["role"] == "hold"]
     assert hold["right"] == pytest.approx(80, rel=0.25)
+
+
+def test_a_lost_worker_ends_the_run_at_once_and_is_told(stub: StartStub, tmp_path: Path) -> None:
+    host, _ = stub()
+    process = start(
+        tmp_path, "steady", "--rate", "80", "--seconds", "60", "--ceiling-seconds", "0", "--host", host, "--workers", "2",
+        "--master-port", str(free_port()), *FEW,
+    )  # fmt: skip
+    wait_for_hold(tmp_path)
+    next(one for one in psutil.Process(process.pid).children() if "--worker" in one.cmdline()).kill()
+    told = finish(process, tmp_path)
+    assert told.code == 1
+    assert told.took_s < 20  # of sixty
+    assert "a worker was lost" in told.summary["ending"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_lost_worker_elsewhere_ends_the_run_too(workers: int, stub: StartStub, tmp_path: Path) -> None:
+    """Its master only hears nothing more of it."""
+    host, _ = stub()
+    port = str(free_port())
+    flags = "--seconds", "60", "--ceiling-seconds", "0", "--expect-workers", str(workers), "--master-port", port
+    process = start(tmp_path, "steady", "--rate", "80", "--host", host, *flags, *FEW)
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--worker", "--master-port", port, *FEW]
+    generators = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) for _ in range(workers)]
+    try:
+        wait_for_hold(tmp_path)
+        generators[0].kill()
+        told = finish(process, tmp_path)
+        assert told.code == 1
+        assert told.took_s < 20  # of sixty
+        assert told.summary["ending"].startswith("a worker was lost")
+        for one in generators[1:]:
+            one.wait(5)  # the master has told them
+    finally:
+        for one in generators:
+            one.kill()
+            one.wait()
 
 
 def test_locust_alone_leaves_out_what_the_model_honestly_misreads(stub: StartStub, tmp_path: Path) -> None:
