@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -42,10 +43,12 @@ class Figure:
     better: str
 
     def worse_than(self, before: float) -> float:
-        """By what share this is worse than before; negative if it is better."""
-        if before <= 0 or self.value <= 0:
+        """By what share this is worse than before; negative if it is better, infinite if nothing is left of it."""
+        if before <= 0:
             return 0.0
-        return before / self.value - 1 if self.better == "higher" else self.value / before - 1
+        if self.better == "lower":
+            return self.value / before - 1
+        return before / self.value - 1 if self.value > 0 else math.inf
 
 
 def benches() -> list[str]:
@@ -94,7 +97,9 @@ def table(now: Sequence[Figure], before: Mapping[tuple[str, str], float]) -> str
         if then is not None:
             told, worse = f"{then:,.4g}", one.worse_than(then)
             mark = (
-                f"**slower by {100 * worse:.0f} %**"
+                "**nothing is left**"
+                if worse == math.inf
+                else f"**slower by {100 * worse:.0f} %**"
                 if worse > SLOWER
                 else f"quicker by {-100 * worse:.0f} %"
                 if worse < -SLOWER
@@ -105,14 +110,15 @@ def table(now: Sequence[Figure], before: Mapping[tuple[str, str], float]) -> str
 
 
 def previous(folder: Path) -> dict[tuple[str, str], float]:
-    """The figures of the newest run in a folder, by bench and name."""
-    for path in sorted(folder.glob("*.json"), reverse=True):
+    """The newest figures in a folder, by bench and name: a run may have been of one bench only."""
+    newest: dict[tuple[str, str], float] = {}
+    for path in sorted(folder.glob("*.json")):
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
-            return {(one["bench"], one["name"]): one["value"] for one in document["figures"]}
+            newest |= {(one["bench"], one["name"]): float(one["value"]) for one in document["figures"]}
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    return {}
+    return newest
 
 
 def main(arguments: list[str] | None = None) -> int:

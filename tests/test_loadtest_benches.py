@@ -64,6 +64,24 @@ def test_a_bench_that_got_slower_is_seen_beside_the_run_before() -> None:
         bench.figures("bench_x", [{**rate, "better": "faster"}])
 
 
+def test_a_figure_that_fell_to_nothing_is_no_equal() -> None:
+    rate: dict[str, Any] = {"name": "rate", "value": 0, "unit": "/s", "better": "higher"}
+    (now,) = bench.figures("bench_x", [rate])
+    assert now.worse_than(100.0) > bench.SLOWER
+    assert "nothing is left" in bench.table([now], {("bench_x", "rate"): 100.0})
+
+
+def test_a_figure_is_held_against_its_newest_whichever_run_had_it(tmp_path: Path) -> None:
+    def save(name: str, **values: float) -> None:
+        figures = [{"bench": bench_name, "name": "rate", "value": value} for bench_name, value in values.items()]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"figures": figures}))
+
+    save("2024-01-01", bench_a=1, bench_b=2)
+    save("2024-01-02", bench_a=3)
+    (tmp_path / "2024-01-03.json").write_text("{")
+    assert bench.previous(tmp_path) == {("bench_a", "rate"): 3.0, ("bench_b", "rate"): 2.0}
+
+
 def test_every_bench_writes_its_figures_where_it_is_told() -> None:
     for name in bench.benches():
         found = subprocess.run(
