@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from loadtest import bench, capacity, profiles
+from loadtest import bench, bench_gateway, capacity, profiles
 from tests.conftest import ROOT
 
 
@@ -80,6 +81,29 @@ def test_a_figure_is_held_against_its_newest_whichever_run_had_it(tmp_path: Path
     save("2024-01-02", bench_a=3)
     (tmp_path / "2024-01-03.json").write_text("{")
     assert bench.previous(tmp_path) == {("bench_a", "rate"): 3.0, ("bench_b", "rate"): 2.0}
+
+
+WRK = """#!/bin/sh
+cat <<END
+  Latency Distribution
+     50%    1.20ms
+     75%    1.90ms
+     99%   10.00ms
+  4000 requests in 2.00s, 1.00MB read
+  $BAD
+Requests/sec:   2000.00
+END
+"""
+
+
+def test_refusals_are_no_throughput_of_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wrk").write_text(WRK)
+    (tmp_path / "wrk").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert bench_gateway.wrk(1, 2, tmp_path, [os.getpid()])[:3] == (2000.0, 1.2, 10.0)
+    monkeypatch.setenv("BAD", "Non-2xx or 3xx responses: 3990")
+    with pytest.raises(bench_gateway.BenchFailed, match="3990 of 4000"):
+        bench_gateway.wrk(1, 2, tmp_path, [os.getpid()])
 
 
 def test_every_bench_writes_its_figures_where_it_is_told() -> None:
