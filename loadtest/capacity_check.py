@@ -21,7 +21,7 @@ from digits.client import CHANNEL_OPTIONS
 from loadtest import analysis
 from loadtest.generator import ROOT, START_S, Generator
 from loadtest.kinds import GRPC
-from loadtest.machine import cpus
+from loadtest.machine import busy_s
 from loadtest.target import Target, free_port
 
 KIND = "gRPC, 1 drawing"
@@ -83,11 +83,11 @@ def measure(count: int, seconds: float, users: int) -> Check:
                     raise RuntimeError("the generator ended before its time")
                 time.sleep(0.05)
             watched = [psutil.Process(process.pid) for process in (*processes, generator.processes[0])]
-            before, began, idle = [_spent(one) for one in watched], time.monotonic(), psutil.cpu_times().idle
+            before, began, busy = [_spent(one) for one in watched], time.monotonic(), busy_s()
             time.sleep(seconds)
             took = time.monotonic() - began
             after = [_spent(one) for one in watched]
-            busy = cpus() - (psutil.cpu_times().idle - idle) / took
+            busy = (busy_s() - busy) / took
             generator.follow(START_S, lambda _: None)
             hold = analysis.read(generator.log, time.time(), ()).rows[-1]
         spent = [late - early for early, late in zip(before, after, strict=True)]

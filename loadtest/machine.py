@@ -39,7 +39,19 @@ def machine() -> dict[str, str]:
 
 def cpus() -> int:
     """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(cores())
+
+
+def cores() -> set[int]:
+    """The numbers of those cores."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def busy_s() -> float:
+    """Seconds that those cores were not idle, all together, since the machine started."""
+    every = psutil.cpu_times(percpu=True)
+    mine = [times for number, times in enumerate(every) if number in cores()]
+    return float(sum(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0) for times in mine))
 
 
 def versions() -> dict[str, str]:

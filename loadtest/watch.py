@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from loadtest.machine import busy_s
+
 PERIOD_S = 0.5
 LOOK_FOR_CHILDREN_S = 3.0
 LOCAL = {"127.0.0.1", "localhost", "::1", "0.0.0.0"}
@@ -65,7 +67,7 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         """Sample."""
-        looked, last, busy = -1e9, time.monotonic(), _busy()
+        looked, last, busy = -1e9, time.monotonic(), busy_s()
         while not self._stop_now.wait(PERIOD_S):
             now = time.monotonic()
             if now - looked > LOOK_FOR_CHILDREN_S or set(self._members) != set(self._groups):
@@ -74,7 +76,7 @@ class Watch(threading.Thread):
             cores, memory = {}, {}
             for name in list(self._members):
                 cores[name], memory[name] = self._read(name, now - last)
-            before, busy = busy, _busy()
+            before, busy = busy, busy_s()
             cores["machine"] = (busy - before) / (now - last)
             self.samples.append(Sample(time.time(), cores, memory))
             last = now
@@ -101,12 +103,6 @@ class Watch(threading.Thread):
             spent += used - self._spent.get(pid, used)
             self._spent[pid] = used
         return spent / seconds, memory
-
-
-def _busy() -> float:
-    """CPU seconds of the machine that were not idle."""
-    times = psutil.cpu_times()
-    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
 
 def means(samples: Sequence[Sample], began: float, ended: float) -> dict[str, float]:
