@@ -11,7 +11,7 @@ from typing import Any
 
 from loadtest.analysis import Row, Run, as_json, knee_of, limit_of, near_ceiling, others_of
 from loadtest.machine import cpus
-from loadtest.profiles import DOOR, HOLD, PROBE, QUIET, RECOVERY, SPIKE, STEP
+from loadtest.profiles import DOOR, HOLD, PROBE, QUIET, RECOVERY, SPIKE, STEP, WARM
 from loadtest.target import Verified
 from loadtest.thresholds import Thresholds
 from loadtest.verdict import judge
@@ -41,9 +41,8 @@ def build(
             else f"{saturated.users} users, {saturated.kind}"
         )
         what = limit_of(saturated, ceiling.get(saturated.kind), cpus(), generators)
-        limit = (
-            f"At {at} the limit was {what}." if knee is None or knee.beyond else f"Up to {at} no limit was met; nearest: {what}."
-        )
+        met = knee.beyond is not None if knee else saturated.offered is None or not saturated.kept_up
+        limit = f"At {at} the limit was {what}." if met else f"Up to {at} no limit was met; nearest: {what}."
     return {
         **surroundings,
         "passed": all(one.passed for one in findings) and not ending,
@@ -65,12 +64,18 @@ def _headline(run: Run, knee: Row | None, stepped: bool, limits: Thresholds) -> 
     if knee is not None:
         return (f"It answers {knee.drawings:.0f} drawings a second with a p99 of {knee.p99:.0f} ms: "
                 f"the knee for a p99 of {limits.knee_p99_ms:g} ms.")  # fmt: skip
-    best = max(run.rows, key=lambda row: row.drawings, default=None)
-    if best is None or not best.right:
+    told = [row for row in run.rows if row.role == HOLD] or [row for row in run.rows if row.role != WARM]
+    best = max(told, key=lambda row: row.drawings, default=None)
+    if best is None:
+        return "Nothing was measured after the warm-up."
+    if not best.right:
         return "Nothing was answered rightly."
     if stepped:
         return "No step was answered as it was offered: there is no knee to tell."
     p99 = f"{best.p99:.0f}" if best.p99 is not None else "–"
+    if best.role == HOLD and best.offered is not None:
+        return (f"Of {best.offered:.0f} requests a second that were held ({best.kind}), {best.right:.0f} were answered rightly, "
+                f"p99 {p99} ms.")  # fmt: skip
     return f"At most {best.drawings:.0f} drawings a second were answered ({best.role}, {best.kind}), p99 {p99} ms."
 
 

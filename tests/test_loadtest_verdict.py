@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loadtest import analysis, kinds, profiles, thresholds, verdict
+from loadtest import analysis, kinds, profiles, summary, thresholds, verdict
 from loadtest.target import Verified
 
 
@@ -89,3 +90,21 @@ def test_a_broken_thresholds_file_is_told(tmp_path: Path, change: tuple[str, str
     broken.write_text(thresholds.DEFAULT.read_text().replace(*change))
     with pytest.raises(thresholds.BadThresholds, match=complaint):
         thresholds.load(broken)
+
+
+def _built(*rows: analysis.Row) -> dict[str, Any]:
+    run = analysis.Run(list(rows), None, {}, {})
+    return summary.build(run, Verified(0), thresholds.load(), {}, [], 1, "", {})
+
+
+def test_a_run_is_told_by_what_was_held_and_not_by_its_warm_up() -> None:
+    busy = {"gateway": 0.3, "machine": 0.5}
+    warm, probe = (replace(_row(0, 2268, 30, busy, role=role), offered=None) for role in (profiles.WARM, profiles.PROBE))
+    hold = _row(50, 50, 12, busy, role=profiles.HOLD)
+    kept = _built(warm, probe, hold)
+    assert kept["headline"].startswith("Of 50 requests a second that were held (gateway, 1 drawing), 50 were answered")
+    assert kept["limit"].startswith("Up to 50 requests/s no limit was met")
+    assert _built(warm, probe, replace(hold, right=30))["limit"].startswith("At 50 requests/s the limit was")
+    assert _built(warm, replace(hold, offered=None))["limit"].startswith("At 64 users, gateway, 1 drawing the limit was")
+    assert "At most 2268 drawings" in _built(warm, probe)["headline"]
+    assert _built(warm)["headline"] == "Nothing was measured after the warm-up."
