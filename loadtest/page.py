@@ -145,7 +145,7 @@ def _steps(summary: Summary, before: Summary | None) -> str:
     earlier = steps_of(before) if before else []
     rows = [_row(row, _like(row, earlier)) for row in steps]
     told = (
-        f"<p class=note>Small: change against the run of {escape(before['began'])}, at the same share.</p>"
+        f"<p class=note>Small: change against the run of {escape(before['began'])}, at the same load.</p>"
         if before and earlier
         else ""
     )

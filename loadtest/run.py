@@ -145,7 +145,7 @@ class LoadTest:
     def _report(self, target: Target, folder: Path, began: str, ended: float) -> bool:
         o = self.options
         run = analysis.read(folder / "measured.jsonl", ended, self.watch.samples)
-        own = "started for this run" if self.deployment is not None else "given"
+        own = summary.OURS if self.deployment is not None else "given"
         surroundings: dict[str, Any] = {
             "began": began, "profile": o.profile, "target": ", ".join(target.doors.values()) + f" ({own})",
             "machine": machine.machine(), "versions": machine.versions(),

@@ -18,6 +18,7 @@ from loadtest.verdict import judge
 from loadtest.watch import Sample, growth
 
 FILE = "summary.json"
+OURS = "started for this run"
 FOREIGN = 0.15  # of the machine's cores: more than this taken by others is told
 
 
@@ -141,17 +142,24 @@ def _over_time(run: Run) -> list[list[Any]]:
 
 
 def previous(reports: Path, but: Path, summary: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The latest complete report of the same profile before this one."""
+    """The latest complete report before this one of the same load on the same target."""
     for folder in sorted(reports.glob("*/"), reverse=True):
         if folder.resolve() == but.resolve():
             continue
         try:
             found: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
-            if found["profile"] == summary["profile"] and found["complete"] and found["began"] < summary["began"]:
+            if _load(found) == _load(summary) and found["complete"] and found["began"] < summary["began"]:
                 return found
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
+
+
+def _load(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """What two runs must have in common for their figures to be compared; the ports of a deployment of ours do not matter."""
+    target, settings = summary["target"], summary["settings"]
+    same = (str(settings[name]) for name in ("steps made of", "connections", "arrivals"))
+    return summary["profile"], OURS if target.endswith(f"({OURS})") else target, *same
 
 
 def now() -> str:

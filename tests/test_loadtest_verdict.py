@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,31 @@ def test_a_broken_thresholds_file_is_told(tmp_path: Path, change: tuple[str, str
 def _built(*rows: analysis.Row) -> dict[str, Any]:
     run = analysis.Run(list(rows), None, {}, {})
     return summary.build(run, Verified(0), thresholds.load(), {}, [], 1, "", {})
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"target": "http://127.0.0.1:4000 (started for this run)"}, True),
+        ({"target": "http://10.0.0.7:8080 (given)"}, False),
+        ({"profile": "ramp"}, False),
+        ({"complete": False}, False),
+        ({"settings": {"steps made of": "REST, 1 drawing"}}, False),
+        ({"settings": {"connections": 8}}, False),
+    ],
+)
+def test_only_the_same_load_on_the_same_target_is_compared(tmp_path: Path, change: dict[str, Any], found: bool) -> None:
+    settings = {"steps made of": kinds.MAIN, "connections": 64, "arrivals": "evenly spaced"}
+    now = {
+        "began": "2024-01-02",
+        "profile": "standard",
+        "target": "http://127.0.0.1:3000 (started for this run)",
+        "complete": True,
+    }
+    before = {**now, "began": "2024-01-01", **change, "settings": {**settings, **change.get("settings", {})}}
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / summary.FILE).write_text(json.dumps(before))
+    assert (summary.previous(tmp_path, tmp_path / "now", {**now, "settings": settings}) == before) is found
 
 
 def test_a_run_is_told_by_what_was_held_and_not_by_its_warm_up() -> None:
