@@ -20,13 +20,16 @@ REST_S = 3.0
 
 
 class Log:
-    """What happened, a JSON document a line, so that a run that is cut short still has its report."""
+    """What happened, a JSON document a line, so that a run that is cut short still has its report.
+
+    A file of a run before is written over: two runs in one log would count as one.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("w", encoding="utf-8")
 
     def write(self, what: str, /, **content: Any) -> None:
-        """Append one line and hand it to the system."""
+        """Write one line and hand it to the system."""
         self._file.write(json.dumps({what: content}) + "\n")
         self._file.flush()
 

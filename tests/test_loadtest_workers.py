@@ -79,11 +79,14 @@ def test_locust_alone_leaves_out_what_the_model_honestly_misreads(stub: StartStu
     """As the cluster's Job runs it: without our master, which would have asked before."""
     host, _ = stub("--drawings", "120", "--misread", "20")
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--host", host, "--phases", "steady"]
-    command += ["--rate", "60", "--seconds", "4", "--html", str(tmp_path / "report.html")]
+    measured = tmp_path / "measured.jsonl"
+    measured.write_text('{"of": "the run before"}\n')  # the Job's volume keeps it
+    command += ["--rate", "60", "--seconds", "4", "--html", str(tmp_path / "report.html"), "--measured", str(measured)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=90)
     assert run.returncode == 0, run.stderr[-3000:]
     assert "6 of 120 drawings are read as another digit, and left out" in run.stderr
     assert "gateway, 1 drawing" in (tmp_path / "report.html").read_text()
+    assert measured.read_text().startswith('{"phase"')
 
 
 JUDGE = """
