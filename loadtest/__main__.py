@@ -13,7 +13,6 @@ from loadtest.kinds import GATEWAY, GRPC, KINDS, MAIN, REST
 from loadtest.profiles import PROFILES
 from loadtest.run import REPORTS, LoadTest, Options
 from loadtest.target import NotThere
-from local.deployment import CannotStart
 
 
 def parser() -> argparse.ArgumentParser:
@@ -83,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         given["thresholds"] = thresholds.load(given["thresholds"])
         return LoadTest(Options(**given), say=functools.partial(print, flush=True)).run()
-    except (NotThere, CannotStart, BadSetting, thresholds.BadThresholds) as exc:
+    except (NotThere, BadSetting, thresholds.BadThresholds) as exc:
         print(f"loadtest: {exc}", file=sys.stderr)
         return 2
 

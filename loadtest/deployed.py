@@ -6,12 +6,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from digits.settings import LocalSettings, read
 from loadtest.kinds import GATEWAY, GRPC, REST
 from loadtest.target import NotThere, Target, free_port
-from local.deployment import Deployment
+
+if TYPE_CHECKING:
+    from local.deployment import Deployment
 
 READY_S = 15.0
 
@@ -27,8 +29,12 @@ def start(say: Callable[[str], None], started: Sequence[Callable[[Deployment], N
     """Start the deployment and wait for it.  started: told of it before it is ready, so that it can be stopped.
 
     Ports that DIGITS_WEB_PORT, DIGITS_GRPC_PORT and DIGITS_REST_PORT do not name are free ones, so a running
-    `make run` is left alone.  Raises CannotStart.
+    `make run` is left alone.  Raises NotThere.
     """
+    try:  # an image that only drives load has no deployment to start
+        from local.deployment import CannotStart, Deployment
+    except ModuleNotFoundError as exc:
+        raise NotThere(f"without an address a deployment is started here, and there is no package {exc.name!r}") from exc
     settings = read(LocalSettings)
     ports: dict[str, Any] = {
         name: free_port() for name in ("web_port", "grpc_port", "rest_port") if f"DIGITS_{name.upper()}" not in os.environ
@@ -38,7 +44,10 @@ def start(say: Callable[[str], None], started: Sequence[Callable[[Deployment], N
     deployment = Deployment(settings)
     for tell in started:
         tell(deployment)
-    deployment.start()
+    try:
+        deployment.start()
+    except CannotStart as exc:
+        raise NotThere(str(exc)) from exc
     doors = {GATEWAY: deployment.url, REST: f"http://127.0.0.1:{settings.rest_port}", GRPC: f"127.0.0.1:{settings.grpc_port}"}
     target, until = Target(doors), time.monotonic() + READY_S
     while True:  # one worker of the gateway was ready; the others may have asked the model server too early

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loadtest import analysis, deployed, generator, hands, machine, page, summary
 from loadtest.kinds import GATEWAY, KINDS, MAIN
@@ -19,7 +19,9 @@ from loadtest.profiles import Plan, phases_of
 from loadtest.target import NotThere, Target, Verified, verify
 from loadtest.thresholds import Thresholds
 from loadtest.watch import Watch
-from local.deployment import Deployment
+
+if TYPE_CHECKING:
+    from local.deployment import Deployment
 
 REPORTS = Path(__file__).with_name("reports")
 SPARE_S = 60.0  # beyond the phases themselves: starting, preparing, writing
@@ -66,7 +68,7 @@ class LoadTest:
     def run(self) -> int:
         """Run to the end, or until SIGINT or SIGTERM; 0 passed, 1 failed, 130 interrupted.
 
-        Raises NotThere if the target does not answer, CannotStart if our own deployment does not start.
+        Raises NotThere if the target does not answer or our own deployment does not start.
         """
         began = summary.now()
         handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -6,12 +6,16 @@ import argparse
 import signal
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
+from digits.settings import BadSetting
 from loadtest import deployed
 from loadtest.generator import LOCUSTFILE, ROOT
 from loadtest.kinds import GATEWAY, GRPC, REST
 from loadtest.target import NotThere, Target
-from local.deployment import CannotStart, Deployment
+
+if TYPE_CHECKING:
+    from local.deployment import Deployment
 
 
 def _stop(*_: object) -> None:
@@ -31,7 +35,7 @@ def main() -> int:
     try:
         target = deployed.given(options.host, options.grpc, options.rest) or deployed.start(print, [running.append])
         return _page(target, options.web_port)
-    except (NotThere, CannotStart) as exc:
+    except (NotThere, BadSetting) as exc:
         print(f"loadtest.ui: {exc}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
