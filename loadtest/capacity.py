@@ -137,7 +137,7 @@ def latest(reports: Path) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the calculation; 0 done, 1 if the report does not allow it."""
+    """Print the calculation; 0 done, 1 if the report does not allow it, 2 if there is none."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.capacity", description=__doc__)
     parser.add_argument("--drawings-per-second", type=float, required=True, metavar="N")
     parser.add_argument("--p99-ms", type=float, default=250.0, metavar="M")
@@ -150,9 +150,13 @@ def main(arguments: list[str] | None = None) -> int:
         report = options.report or latest(REPORTS)
         found = measured(json.loads(report.read_text(encoding="utf-8")), str(report))
         tiers = plan(found, options.drawings_per_second, options.p99_ms, options.cores)
-    except (CannotPlan, OSError, ValueError, KeyError) as exc:
+    except CannotPlan as exc:
         print(f"loadtest.capacity: {exc}", file=sys.stderr)
         return 1
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        why = exc if isinstance(exc, OSError) else f"{report} is no summary.json of a load test"
+        print(f"loadtest.capacity: {why}", file=sys.stderr)
+        return 2
     print(told(found, tiers, options.drawings_per_second, options.p99_ms, options.cores))
     return 0
 

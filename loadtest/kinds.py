@@ -84,12 +84,19 @@ def _body(kind: Kind, group: Sequence[Drawing]) -> tuple[bytes, str]:
 def digits_read(door: str, reply: bytes) -> list[int]:
     """Return the digits that an answer holds.  Raises ValueError for an answer that holds none."""
     try:
-        if door == GRPC:
-            answer = wire.PredictResponse.FromString(reply)
-            return [int(digit) for digit in tensor.array(answer.outputs[c.DIGIT])]
-        document = json.loads(reply)
-        if door == REST:
-            return [int(one[c.DIGIT]) for one in document["predictions"]]
-        return [int(one["digit"]) for one in document["results"]] if "results" in document else [int(document["digit"])]
+        found = _found(door, reply)
     except Exception as exc:  # whatever a broken answer provokes
         raise ValueError(f"no digits in the answer ({type(exc).__name__}: {exc}): {reply[:80]!r}") from exc
+    if not found:
+        raise ValueError(f"no digits in the answer: {reply[:80]!r}")
+    return found
+
+
+def _found(door: str, reply: bytes) -> list[int]:
+    if door == GRPC:
+        answer = wire.PredictResponse.FromString(reply)
+        return [int(digit) for digit in tensor.array(answer.outputs[c.DIGIT])]
+    document = json.loads(reply)
+    if door == REST:
+        return [int(one[c.DIGIT]) for one in document["predictions"]]
+    return [int(one["digit"]) for one in document["results"]] if "results" in document else [int(document["digit"])]

@@ -74,7 +74,6 @@ class LoadTest:
         handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             target = self._target()
-            target.check()
             folder = _folder(self.options.reports)
             try:
                 self._measure(target, folder)
@@ -109,6 +108,7 @@ class LoadTest:
         """The doors that were given, or those of a deployment started for the purpose."""
         target = deployed.given(self.options.host, self.options.grpc, self.options.rest)
         if target is not None:
+            target.check()
             for door, address in target.doors.items():
                 self.watch.add_listener("gateway" if door == GATEWAY else "model server", address)
             return target

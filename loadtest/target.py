@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import urllib.error
@@ -99,28 +100,36 @@ def verify(target: Target, drawings: list[Drawing]) -> Verified:
 
 
 def _asker(door: str, address: str, channel: grpc.Channel | None) -> Callable[[bytes, str], int]:
-    def over_grpc(body: bytes, _: str) -> int:
+    def over_grpc(body: bytes) -> bytes:
         assert channel is not None
         try:
-            reply = channel.unary_unary(wire.PREDICT)(body, timeout=ANSWER_S)
+            reply: bytes = channel.unary_unary(wire.PREDICT)(body, timeout=ANSWER_S)
         except grpc.RpcError as exc:
             raise NotThere(f"{address} does not answer a drawing: {exc.code().name}: {exc.details()}") from exc
-        return digits_read(door, reply)[0]
+        return reply
 
-    def over_http(body: bytes, content_type: str) -> int:
+    def over_http(body: bytes, content_type: str) -> bytes:
         url = address + (PREDICT_PATH if door == GATEWAY else REST_PATH)
-        reply = _get(urllib.request.Request(url, body, {"Content-Type": content_type}))
+        return _get(urllib.request.Request(url, body, {"Content-Type": content_type}))
+
+    def ask(body: bytes, content_type: str) -> int:
+        reply = over_grpc(body) if door == GRPC else over_http(body, content_type)
         try:
             return digits_read(door, reply)[0]
         except ValueError as exc:
-            raise NotThere(f"{url}: {exc}") from exc
+            raise NotThere(f"{address}: {exc}") from exc
 
-    return over_grpc if door == GRPC else over_http
+    return ask
 
 
 def _get(request: urllib.request.Request | str) -> bytes:
     url = request if isinstance(request, str) else request.full_url
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that is none
+        known = False
+    if not known:
         raise NotThere(f"got {url!r}; wanted an address like http://127.0.0.1:8080")
     try:
         with opener(url).open(request, timeout=ANSWER_S) as response:
@@ -129,6 +138,8 @@ def _get(request: urllib.request.Request | str) -> bytes:
     except urllib.error.HTTPError as exc:
         with exc:
             raise NotThere(f"{url} answers {exc.code}: {exc.read(300).decode(errors='replace')}") from exc
+    except http.client.HTTPException as exc:
+        raise NotThere(f"no HTTP is spoken at {url}: {type(exc).__name__}") from exc
     except (urllib.error.URLError, OSError, ValueError) as exc:
         raise NotThere(f"nothing answers at {url}: {getattr(exc, 'reason', exc)}") from exc
 

@@ -34,8 +34,10 @@ def load(path: Path = DEFAULT) -> Thresholds:
         raise BadThresholds(f"{path}: {exc}") from exc
     values: dict[str, float] = {}
     for section, content in document.items():
-        for name, value in content.items() if isinstance(content, dict) else ():
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        if not isinstance(content, dict):
+            raise BadThresholds(f"{path}: {section}: got {content!r} outside any section; wanted limits like [quiet] p95_ms")
+        for name, value in content.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:  # nor NaN
                 raise BadThresholds(f"{path}: [{section}] {name}: got {value!r}; wanted a number, 0 or more")
             values[f"{section}_{name}"] = float(value)
     wanted = {entry.name for entry in fields(Thresholds)}

@@ -48,7 +48,10 @@ class Watch(threading.Thread):
     def add_listener(self, name: str, url: str) -> None:
         """Watch whatever listens at an address, if that is on this machine and may be seen."""
         parts = urlsplit(url if "//" in url else f"//{url}")
-        if parts.hostname not in LOCAL or parts.port is None:
+        try:
+            if parts.hostname not in LOCAL or parts.port is None:
+                return
+        except ValueError:  # no port, as in ipv4:a:8500,b:8500
             return
         try:
             found = psutil.net_connections("tcp")

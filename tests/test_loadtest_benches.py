@@ -47,6 +47,13 @@ def test_a_p99_below_anything_measured_cannot_be_planned(tmp_path: Path, capsys:
     assert "→ 5 replicas" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("document", ["[]", "{}", '{"rows": 3}', "{"])
+def test_a_file_that_is_no_report_is_told_in_one_line(document: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "it.json").write_text(document)
+    assert capacity.main(["--drawings-per-second", "10", "--report", str(tmp_path / "it.json")]) == 2
+    assert capsys.readouterr().err == f"loadtest.capacity: {tmp_path}/it.json is no summary.json of a load test\n"
+
+
 def test_a_report_whose_tiers_were_not_watched_cannot_be_planned_from() -> None:
     report = _report()
     for row in report["rows"]:

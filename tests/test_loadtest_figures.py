@@ -104,6 +104,8 @@ def test_drawings_are_the_same_every_time_and_vary_in_size() -> None:
 def test_an_answer_without_digits_is_told_with_its_beginning() -> None:
     with pytest.raises(ValueError, match=r"no digits in the answer.*<html>"):
         kinds.digits_read(kinds.GATEWAY, b"<html>")
+    with pytest.raises(ValueError, match=r"no digits in the answer: b'{\"results\": \[\]}'"):
+        kinds.digits_read(kinds.GATEWAY, b'{"results": []}')
 
 
 @pytest.mark.parametrize("name", list(profiles.PROFILES))

@@ -83,6 +83,8 @@ def test_a_run_without_answers_is_never_passed() -> None:
     [
         (("p95_ms = 60.0", ""), "missing"),
         (("p95_ms = 60.0", 'p95_ms = "fast"'), "wanted a number"),
+        (("p95_ms = 60.0", "p95_ms = nan"), "wanted a number"),
+        (("[answers]", "limit = 3\n[answers]"), "outside any section"),
         (("[knee]", "[knie]"), "unknown"),
     ],
 )
