@@ -1,7 +1,8 @@
 """`python -m loadtest.capacity --drawings-per-second N --p99-ms M`: replicas and cores, from a report's steps.
 
-What a drawing costs is the slope of each tier's CPU over the load.  How full the cores may be is how full the
-measured machine was in the highest step that kept the p99.  docs/capacity.md states what is assumed.
+What a drawing costs is the slope of each tier's CPU over the load, and what every replica costs is its intercept.
+How full the cores may be is how full the measured machine was in the highest step that kept the p99.
+docs/capacity.md states what is assumed.
 """
 
 from __future__ import annotations
@@ -32,10 +33,14 @@ class CannotPlan(Exception):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a tier takes.  per_drawing: core-seconds for one more drawing; idle: cores of a tier that has nothing to do."""
+    """What a tier takes.
+
+    per_drawing: core-seconds for one more drawing; per_replica: cores besides, mostly the price of small batches: with its share
+    of the drawings only, each replica pays it.
+    """
 
     per_drawing: float
-    idle: float
+    per_replica: float
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,16 @@ class Measured:
 
 @dataclass(frozen=True)
 class Tier:
-    """Replicas of one tier.  busy: cores that the work takes; needed: cores so that they are full only as far as allowed."""
+    """Replicas of one tier.  each: drawings a second that one answers when it is as full as allowed; busy: how many must."""
 
     name: str
-    busy: float
-    needed: float
-    replicas: int
+    each: float
+    busy: int
+
+    @property
+    def replicas(self) -> int:
+        """The spare one included."""
+        return self.busy + SPARE
 
 
 def measured(summary: Mapping[str, Any], source: str) -> Measured:
@@ -84,26 +93,25 @@ def measured(summary: Mapping[str, Any], source: str) -> Measured:
     rate = np.array([row["drawings"] for row in rows])
     costs = {}
     for tier in TIERS:
-        slope, idle = np.polyfit(rate, np.array([row["cores"][tier] for row in rows]), 1)
+        slope, intercept = np.polyfit(rate, np.array([row["cores"][tier] for row in rows]), 1)
         if slope <= 0:
             raise CannotPlan(f"{source}: the {tier}'s CPU does not grow with the load, so other work on that machine hid it")
-        costs[tier] = Cost(float(slope), max(float(idle), 0.0))
+        costs[tier] = Cost(float(slope), max(float(intercept), 0.0))
     steps = [(row["drawings"], row["p99"], min(row["cores"]["machine"] / summary["cpus"], 1.0)) for row in rows]
     return Measured(source, summary["cpus"], costs, steps)
 
 
 def plan(found: Measured, drawings_per_second: float, p99_ms: float, cores_each: float = 1.0) -> list[Tier]:
-    """How many replicas of `cores_each` cores each tier needs, the spare one included.  Raises CannotPlan."""
+    """How many replicas of `cores_each` cores each tier needs.  Raises CannotPlan."""
     _, _, full = found.fullest(p99_ms)
     tiers = []
     for name, cost in found.costs.items():
-        busy = drawings_per_second * cost.per_drawing
-        usable = cores_each * full - cost.idle
-        if usable <= 0:
+        each = (cores_each * full - cost.per_replica) / cost.per_drawing
+        if each <= 0:
             raise CannotPlan(
-                f"a {name} takes {cost.idle:.2f} cores when idle, so {cores_each:g} cores at {100 * full:.0f} % leave nothing"
+                f"a {name} takes {cost.per_replica:.2f} cores at any load, so {100 * full:.0f} % of {cores_each:g} leave nothing"
             )
-        tiers.append(Tier(name, busy, busy / full, math.ceil(busy / usable) + SPARE))
+        tiers.append(Tier(name, each, math.ceil(drawings_per_second / each)))
     return tiers
 
 
@@ -112,14 +120,19 @@ def told(found: Measured, tiers: Sequence[Tier], drawings_per_second: float, p99
     rate, p99, full = found.fullest(p99_ms)
     lines = [f"measured: {found.source}, {found.cpus} cores"]
     for name, cost in found.costs.items():
-        lines.append(f"  a drawing costs the {name} {1000 * cost.per_drawing:.2f} core-ms; idle it takes {cost.idle:.2f} cores")
+        lines.append(
+            f"  a drawing costs the {name} {1000 * cost.per_drawing:.2f} core-ms, a replica {cost.per_replica:.2f} cores"
+        )
     lines.append(f"  the highest step within {p99_ms:g} ms: {rate:.0f} drawings/s, p99 {p99:.0f} ms,")
     lines.append(f"  {100 * full:.0f} % of the cores in use (generator and others included)")
     lines.append(f"wanted: {drawings_per_second:g} drawings/s with a p99 of {p99_ms:g} ms,")
     lines.append(f"  replicas of {cores_each:g} cores, {SPARE} of each tier to spare")
     for tier in tiers:
-        each = f"{drawings_per_second:g}/s × {1000 * found.costs[tier.name].per_drawing:.2f} core-ms = {tier.busy:.2f} cores busy"
-        lines.append(f"  {tier.name:12}: {each}, ÷ {full:.2f} = {tier.needed:.2f} cores → {tier.replicas} replicas")
+        cost = found.costs[tier.name]
+        usable, ms = cores_each * full, 1000 * cost.per_drawing
+        each = f"({usable:.3f} − {cost.per_replica:.3f}) cores ÷ {ms:.3f} core-ms = {tier.each:.0f}/s each"
+        count = f"{drawings_per_second:g} ÷ {tier.each:.0f} = {drawings_per_second / tier.each:.2f}"
+        lines.append(f"  {tier.name:12}: {each}; {count} → {tier.busy} + {SPARE} = {tier.replicas} replicas")
     lines.append(f"  together {sum(tier.replicas for tier in tiers) * cores_each:g} cores")
     return "\n".join(lines)
 

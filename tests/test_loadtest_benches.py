@@ -29,10 +29,9 @@ def _report(full: tuple[float, ...] = (0.2, 0.35, 0.5, 0.8)) -> dict[str, Any]:
 def test_replicas_follow_from_the_cost_of_a_drawing_and_how_full_the_cores_may_be() -> None:
     found = capacity.measured(_report(), "a report")
     assert found.costs["gateway"].per_drawing == pytest.approx(0.003)
-    assert found.costs["gateway"].idle == pytest.approx(0.05)
+    assert found.costs["gateway"].per_replica == pytest.approx(0.05)
     gateway, server = capacity.plan(found, 1000, 100)  # 80 % full within 100 ms
-    assert gateway.busy == pytest.approx(3.0)
-    assert gateway.needed == pytest.approx(3.75)
+    assert gateway.each == pytest.approx((0.8 - 0.05) / 0.003)  # every replica pays for its own small batches
     assert (gateway.replicas, server.replicas) == (4 + 1, 2 + 1)
     strict, _ = capacity.plan(found, 1000, 15)  # 35 % full within 15 ms
     assert strict.replicas == 10 + 1
@@ -44,7 +43,19 @@ def test_a_p99_below_anything_measured_cannot_be_planned(tmp_path: Path, capsys:
     assert capacity.main(["--drawings-per-second", "10", "--p99-ms", "5", "--report", str(report)]) == 1
     assert "no number of replicas lowers" in capsys.readouterr().err
     assert capacity.main(["--drawings-per-second", "1000", "--p99-ms", "100", "--report", str(report)]) == 0
-    assert "→ 5 replicas" in capsys.readouterr().out
+    assert "(0.800 − 0.050) cores ÷ 3.000 core-ms = 250/s each; 1000 ÷ 250 = 4.00 → 4 + 1 = 5 replicas" in capsys.readouterr().out
+
+
+def test_the_documented_calculation_is_that_of_the_documented_steps() -> None:
+    rows, text = [], (ROOT / "docs" / "load-tests.md").read_text()
+    for line in text.partition("| offered/s | answered/s |")[2].partition("\n\n")[0].splitlines()[2:]:
+        offered, answered, _, _, p99, *cores = (float(cell.replace(",", "")) for cell in line.strip("|").split("|"))
+        used = dict(zip(("gateway", "model server", "generator", "others"), cores, strict=True))
+        rows.append({"role": profiles.STEP, "drawings": answered, "p99": p99, "kept_up": answered >= 0.95 * offered,
+                     "cores": {**used, "machine": sum(cores)}})  # fmt: skip
+    found = capacity.measured({"cpus": 2, "rows": rows}, "the table")
+    told = capacity.told(found, capacity.plan(found, 1000, 250), 1000, 250, 1.0).splitlines()[1:]
+    assert "```text\n" + "\n".join(told) + "\n```" in (ROOT / "docs" / "capacity.md").read_text()
 
 
 @pytest.mark.parametrize("document", ["[]", "{}", '{"rows": 3}', "{"])
