@@ -24,7 +24,7 @@ class Row:
     """One phase as measured, its first second apart.
 
     offered, right: requests a second (offered None in a closed loop, with random arrivals what came due); drawings: right ones
-    a second; p50, p95, p99: ms from when a request was due; late_p99: ms that the generator itself was late; cores: by name.
+    a second; p50, p95, p99: ms from when a request was due; late_p99: ms from when one was due until it was sent; cores: by name.
     """
 
     number: int

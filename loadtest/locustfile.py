@@ -25,8 +25,8 @@ from loadtest.pace import Beat  # noqa: E402
 from loadtest.shape import PHASE_MESSAGE, Log, ProfileShape  # noqa: E402
 from loadtest.target import NotThere, Target, verify  # noqa: E402
 from loadtest.users import (  # noqa: E402
-    GENERATOR,
     MANUAL,
+    SHARED,
     GatewayOne,
     GatewaySeveral,
     GrpcBatch,
@@ -80,7 +80,7 @@ def _set_up(environment: Any, runner: Any, **_: Any) -> None:
     def drain() -> None:
         while True:
             gevent.sleep(1)
-            count(GENERATOR.recorder.drain())
+            count(SHARED.recorder.drain())
 
     if master:
         if shape is not None:
@@ -90,14 +90,14 @@ def _set_up(environment: Any, runner: Any, **_: Any) -> None:
         # in a thread: a worker that draws for seconds on a busy machine misses its heartbeats, and the master gives it up
         drawings = gevent.get_hub().threadpool.spawn(hands.prepare, options.drawings)
         environment.events.test_start.add_listener(lambda environment, **_: _prepare(environment, drawings.get()))
-        runner.register_message(PHASE_MESSAGE, lambda environment, msg, **_: GENERATOR.begin(Beat(**msg.data)))
-        environment.events.test_stopping.add_listener(lambda **_: GENERATOR.end())
+        runner.register_message(PHASE_MESSAGE, lambda environment, msg, **_: SHARED.begin(Beat(**msg.data)))
+        environment.events.test_stopping.add_listener(lambda **_: SHARED.end())
     if worker:
         runners.WORKER_REPORT_INTERVAL = REPORT_S
-        environment.events.report_to_master.add_listener(lambda client_id, data: data.update(cells=GENERATOR.recorder.drain()))
+        environment.events.report_to_master.add_listener(lambda client_id, data: data.update(cells=SHARED.recorder.drain()))
     elif not master:
         gevent.spawn(drain)
-        environment.events.quitting.add_listener(lambda **_: count(GENERATOR.recorder.drain()))
+        environment.events.quitting.add_listener(lambda **_: count(SHARED.recorder.drain()))
 
 
 def _keep_workers(environment: Any, runner: Any, shape: ProfileShape) -> None:
@@ -149,18 +149,18 @@ def _kinds(options: Any) -> list[str]:
 def _prepare(environment: Any, drawings: list[hands.Drawing]) -> None:
     options = environment.parsed_options
     options.host = environment.host or options.host  # a worker has its master's options, but this one comes apart
-    GENERATOR.targets = _targets(options)
+    SHARED.targets = _targets(options)
     drawings = drawings[: options.drawings]
     dropped = _misread(drawings) if options.drop == ASK else {int(number) for number in options.drop.split(",") if number}
-    GENERATOR.prepare([KINDS[name] for name in _kinds(options)], hands.without(drawings, dropped))
+    SHARED.prepare([KINDS[name] for name in _kinds(options)], hands.without(drawings, dropped))
     if not options.phases:
-        GENERATOR.begin(Beat(phase=0, rate=options.pace or None, poisson=bool(options.poisson)))
+        SHARED.begin(Beat(phase=0, rate=options.pace or None, poisson=bool(options.poisson)))
 
 
 def _misread(drawings: list[hands.Drawing]) -> set[int]:
     """Numbers of the drawings that the model honestly takes for another digit: no failures of the deployment's."""
     try:
-        dropped = set(verify(Target(GENERATOR.targets), drawings).dropped)
+        dropped = set(verify(Target(SHARED.targets), drawings).dropped)
     except NotThere as exc:
         log.error("%s", exc)
         return set()

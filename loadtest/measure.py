@@ -42,8 +42,8 @@ class Cell:
     """Requests of one phase that were due in one second.
 
     right: answered with the right digits; failures: the others by reason; latencies: of the right ones by bucket;
-    late: by bucket, how late the generator itself sent those for which a user was free; unsent: slots that came due and that
-    no user was free to take before the phase ended.
+    late: of all by bucket, how long after it was due each was sent, for want of CPU or of a free user;
+    unsent: slots that came due and that no user was free to take before the phase ended.
     """
 
     right: int = 0

@@ -39,7 +39,7 @@ class WrongDigit(Exception):
 
 
 @dataclass
-class Generator:
+class Shared:
     """What all users of this process share.
 
     targets: address by door; prepared: requests by kind; waiting: slots of the requests under way.
@@ -99,7 +99,7 @@ class Generator:
             self.recorder.add(slot.beat.phase, slot.second, 0.0, None, UNANSWERED)
 
 
-GENERATOR = Generator()
+SHARED = Shared()
 
 
 def judge(kind: Kind, reply: bytes, labels: Sequence[int]) -> tuple[str | None, Exception | None]:
@@ -125,22 +125,22 @@ class DrawingUser(FastHttpUser):  # type: ignore[misc]
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
-        self._number = next(GENERATOR.numbers)
-        self._call = GENERATOR.call() if GRPC in GENERATOR.targets else None
+        self._number = next(SHARED.numbers)
+        self._call = SHARED.call() if GRPC in SHARED.targets else None
 
     @task  # type: ignore[untyped-decorator]
     def ask(self) -> None:
         """Send one request when it is due and check its answer."""
-        slot = GENERATOR.take(self._number)
+        slot = SHARED.take(self._number)
         kind = self.kind or KINDS[slot.beat.kind]
-        request = GENERATOR.next(kind)
+        request = SHARED.next(kind)
         if kind.door == GRPC:
             self._ask_grpc(kind, slot, request)
         else:
             self._ask_http(kind, slot, request)
 
     def _ask_http(self, kind: Kind, slot: Slot, request: Prepared) -> None:
-        url = GENERATOR.targets[kind.door] + (PREDICT_PATH if kind.door == GATEWAY else REST_PATH)
+        url = SHARED.targets[kind.door] + (PREDICT_PATH if kind.door == GATEWAY else REST_PATH)
         started = time.perf_counter()
         with self.client.post(
             url, data=request.body, headers={"Content-Type": request.content_type}, name=kind.name, catch_response=True
@@ -157,7 +157,7 @@ class DrawingUser(FastHttpUser):  # type: ignore[misc]
                 response.success()
             else:
                 response.failure(str(details))
-            response.request_meta["response_time"] = GENERATOR.record(slot, started, ended, failure)
+            response.request_meta["response_time"] = SHARED.record(slot, started, ended, failure)
 
     def _ask_grpc(self, kind: Kind, slot: Slot, request: Prepared) -> None:
         assert self._call is not None
@@ -173,7 +173,7 @@ class DrawingUser(FastHttpUser):  # type: ignore[misc]
             ended = time.perf_counter()
             failure, details = judge(kind, reply, request.labels)
         self.environment.events.request.fire(
-            request_type="gRPC", name=kind.name, response_time=GENERATOR.record(slot, started, ended, failure),
+            request_type="gRPC", name=kind.name, response_time=SHARED.record(slot, started, ended, failure),
             response_length=len(reply), exception=details, context={}, start_time=wall, url=None, response=None,
         )  # fmt: skip
 
