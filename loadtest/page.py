@@ -172,7 +172,8 @@ def _others(summary: Summary, before: Summary | None) -> str:
         title = "Warm-up and probe" + (", " + ", ".join(sorted(roles)) if roles else "")
         out.append(f"<h2>{escape(title)}</h2>" + table(("phase", "offered/s", *HEAD), rows))
         if summary["recovery_s"] is not None:
-            out.append(f"<p>After the spike the latency was back to the quiet one within {summary['recovery_s']} s.</p>")
+            most = f"with at most {summary['settings']['connections']} requests under way or waiting in the deployment"
+            out.append(f"<p>After the spike the latency was back to the quiet one within {summary['recovery_s']} s, {most}.</p>")
     return "".join(out)
 
 

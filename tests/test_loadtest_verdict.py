@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loadtest import analysis, kinds, profiles, summary, thresholds, verdict
+from loadtest import analysis, kinds, page, profiles, summary, thresholds, verdict
 from loadtest.target import Verified
 
 
@@ -95,9 +95,20 @@ def test_a_broken_thresholds_file_is_told(tmp_path: Path, change: tuple[str, str
         thresholds.load(broken)
 
 
-def _built(*rows: analysis.Row) -> dict[str, Any]:
-    run = analysis.Run(list(rows), None, {}, {})
-    return summary.build(run, Verified(0), thresholds.load(), {}, [], 1, "", {})
+def _built(*rows: analysis.Row, seconds: dict[int, list[Any]] | None = None) -> dict[str, Any]:
+    run = analysis.Run(list(rows), None, {}, seconds or {})
+    surroundings = dict.fromkeys(("began", "profile", "target"), "") | {
+        "machine": {},
+        "versions": {},
+        "settings": {"connections": 64},
+    }
+    return summary.build(run, Verified(0), thresholds.load(), {}, [], 1, "", surroundings)
+
+
+def test_a_recovery_is_told_with_how_much_could_be_waiting() -> None:
+    quiet, after = (_row(50, 50, 12, role=role, number=number) for number, role in enumerate((profiles.QUIET, profiles.RECOVERY)))
+    told = page.render(_built(quiet, after, seconds={1: [[0, 50, 90.0], [1, 50, 13.0]]}), None)
+    assert "within 2 s, with at most 64 requests under way or waiting" in told
 
 
 @pytest.mark.parametrize(
