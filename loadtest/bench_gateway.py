@@ -151,8 +151,8 @@ def main() -> int:
         prog="python -m loadtest.bench_gateway", description="Our two tiers and their peers side by side (needs wrk)."
     )
     parser.add_argument("--peers", help="Python of the environment with the `peers` extra; without it only our tiers run")
-    parser.add_argument("--seconds", type=float, default=8)
-    parser.add_argument("--port", type=int, default=22900)
+    parser.add_argument("--seconds", type=float, default=8, help="of each measurement, after two of warming up")
+    parser.add_argument("--port", type=int, default=22900, help="the gateway's; the three after it are used too")
     parser.add_argument("--json", type=Path, help="write the figures there, as `make bench` keeps them")
     chosen = parser.parse_args()
     if not shutil.which("wrk"):

@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tfs", default="", help="host:port of a TensorFlow Serving's gRPC (and ,host:port of its REST)")
     parser.add_argument("--tfs-model", default="digits", help="the model's name there")
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement, after one of warming up")
-    parser.add_argument("--port", type=int, default=21900)
+    parser.add_argument("--port", type=int, default=21900, help="the first server's gRPC; the three after it are used too")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args(arguments)
     if not shutil.which("h2load"):

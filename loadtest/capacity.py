@@ -152,8 +152,8 @@ def latest(reports: Path) -> Path:
 def main(arguments: list[str] | None = None) -> int:
     """Print the calculation; 0 done, 1 if the report does not allow it, 2 if there is none."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.capacity", description=__doc__)
-    parser.add_argument("--drawings-per-second", type=float, required=True, metavar="N")
-    parser.add_argument("--p99-ms", type=float, default=250.0, metavar="M")
+    parser.add_argument("--drawings-per-second", type=float, required=True, metavar="N", help="the load to plan for")
+    parser.add_argument("--p99-ms", type=float, default=250.0, metavar="M", help="the latency that 99 %% may not exceed")
     parser.add_argument("--cores", type=float, default=1.0, help="of each replica")
     parser.add_argument("--report", type=Path, help="a summary.json; without it the newest report")
     options = parser.parse_args(arguments)

@@ -22,7 +22,7 @@ from loadtest import analysis
 from loadtest.generator import ROOT, START_S, Generator
 from loadtest.kinds import GRPC
 from loadtest.machine import busy_s
-from loadtest.target import Target, free_port
+from loadtest.target import Target, free_ports
 
 KIND = "gRPC, 1 drawing"
 SERVERS = (1, 2, 4)
@@ -54,13 +54,14 @@ class Check:
 
 def start(count: int) -> tuple[list[subprocess.Popen[bytes]], list[int]]:
     """Start servers on free ports; their batching and threads as in the deployment."""
-    ports = [free_port() for _ in range(count)]
+    free = free_ports(2 * count)
+    ports, rest_ports = free[:count], free[count:]
     flags = ["--model_name=digits", f"--model_base_path={ROOT / 'models' / 'digits'}", "--enable_batching",
              f"--batching_parameters_file={ROOT / 'serving' / 'batching.config'}"]  # fmt: skip
     processes = [
-        subprocess.Popen([sys.executable, "-m", "serving", f"--port={port}", f"--rest_api_port={free_port()}", *flags],
+        subprocess.Popen([sys.executable, "-m", "serving", f"--port={port}", f"--rest_api_port={rest_port}", *flags],
                          cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for port in ports
+        for port, rest_port in zip(ports, rest_ports, strict=True)
     ]  # fmt: skip
     return processes, ports
 

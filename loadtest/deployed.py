@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from digits.settings import LocalSettings, read
 from loadtest.kinds import GATEWAY, GRPC, REST
-from loadtest.target import NotThere, Target, free_port
+from loadtest.target import NotThere, Target, free_ports
 
 if TYPE_CHECKING:
     from local.deployment import Deployment
@@ -36,9 +36,8 @@ def start(say: Callable[[str], None], started: Sequence[Callable[[Deployment], N
     except ModuleNotFoundError as exc:
         raise NotThere(f"without an address a deployment is started here, and there is no package {exc.name!r}") from exc
     settings = read(LocalSettings)
-    ports: dict[str, Any] = {
-        name: free_port() for name in ("web_port", "grpc_port", "rest_port") if f"DIGITS_{name.upper()}" not in os.environ
-    }
+    names = [name for name in ("web_port", "grpc_port", "rest_port") if f"DIGITS_{name.upper()}" not in os.environ]
+    ports: dict[str, Any] = dict(zip(names, free_ports(len(names)), strict=True))
     settings = replace(settings, **ports)
     say("starting the model server and the gateway on this machine")
     deployment = Deployment(settings)

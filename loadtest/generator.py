@@ -16,7 +16,7 @@ from pathlib import Path
 
 from loadtest import analysis
 from loadtest.kinds import GATEWAY, GRPC, REST
-from loadtest.target import Target, free_port
+from loadtest.target import Target, free_ports
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 ROOT = LOCUSTFILE.parents[1]
@@ -131,7 +131,7 @@ def told_in_words(row: analysis.Row) -> str:
 
 def ceiling(target: Target, folder: Path, drawings: int, say: Callable[[str], None], seconds: float = 3.0) -> dict[str, float]:
     """Requests a second by kind that one generator process gets answered by a stub that answers at once."""
-    port, grpc_port = free_port(), free_port()
+    port, grpc_port = free_ports(2)
     stub = subprocess.Popen(
         [sys.executable, "-m", "loadtest.stub", "--port", str(port), "--grpc-port", str(grpc_port), "--drawings", str(drawings)],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, start_new_session=True,

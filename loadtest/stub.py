@@ -130,11 +130,11 @@ def main() -> int:
     """Parse the command line and serve."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.stub", description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="HTTP, for the gateway's and the REST API's paths")
-    parser.add_argument("--grpc-port", type=int, required=True)
-    parser.add_argument("--drawings", type=int, default=hands.COUNT)
+    parser.add_argument("--grpc-port", type=int, required=True, help="gRPC, for Predict")
+    parser.add_argument("--drawings", type=int, default=hands.COUNT, help="different drawings that are known")
     parser.add_argument("--wrong-every", type=int, default=0, metavar="N", help="spoil every N-th answer")
     parser.add_argument("--misread", type=int, default=0, metavar="N", help="read every N-th drawing as another digit, always")
-    parser.add_argument("--delay-ms", type=float, default=0.0)
+    parser.add_argument("--delay-ms", type=float, default=0.0, help="hold each answer back so long")
     asyncio.run(serve(parser.parse_args()))
     return 0
 

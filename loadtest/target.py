@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
-import json
 import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
@@ -29,11 +28,13 @@ class NotThere(Exception):
     """Nothing answers, or not yet; the text says where and why."""
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Different ports of loopback that nobody listens on just now."""
+    with contextlib.ExitStack() as held:  # all together: a port let go may be given again
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,6 @@ class Target:
             else:
                 path = "/readyz" if door == GATEWAY else f"/v1/models/{c.MODEL_NAME}"
                 _get(address + path)
-
-    def about(self) -> dict[str, Any]:
-        """What is served: the model's version where the gateway tells it."""
-        if GATEWAY not in self.doors:
-            return {}
-        try:
-            ready = json.loads(_get(self.doors[GATEWAY] + "/readyz"))
-            return {"model version": ready["version"]}
-        except (NotThere, ValueError, KeyError, TypeError):
-            return {}
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -10,12 +11,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 
 import grpc
 import pytest
 
 from digits import wire
-from loadtest import __main__, hands, kinds, target
+from loadtest import __main__, bench, bench_gateway, bench_serving, capacity, capacity_check, hands, kinds, stub, target, ui
 from tests.conftest import ROOT, free_port
 
 IN_THE_IMAGE = """
@@ -123,6 +125,25 @@ def test_a_wrong_setting_of_the_page_is_told_in_one_line() -> None:
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 2
     assert ended.stderr == "loadtest.ui: DIGITS_WEB_PORT: got 'abc'; wanted a whole number (port)\n"
+
+
+@pytest.mark.parametrize("module", [__main__, bench, bench_gateway, bench_serving, capacity, capacity_check, stub, ui])
+def test_every_option_says_what_it_is(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[argparse.ArgumentParser] = []
+
+    def parse_args(parser: argparse.ArgumentParser, *_: object) -> None:
+        parsed.append(parser)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+    with pytest.raises(KeyboardInterrupt):
+        module.main()
+    assert [one.dest for one in parsed[0]._actions if not one.help] == []
+
+
+def test_free_ports_are_different_ones() -> None:
+    ports = target.free_ports(500)
+    assert len({*ports}) == 500
 
 
 def test_a_given_target_is_tested_with_the_packages_of_the_image_only(tmp_path: Path) -> None:
