@@ -141,7 +141,12 @@ def published_twice(folder: Path) -> tuple[Path, list[str]]:
 def two_versions(serve: StartServer, tmp_path: Path) -> tuple[Server, Path]:
     """A server with versions 1 and 2 that polls a copy of the shipped configuration."""
     config, flags = published_twice(tmp_path)
-    return serve(*flags), config
+    server = serve(*flags)
+    until = time.monotonic() + 20
+    with PredictClient(server.target) as client:  # it answers as soon as it has one of them
+        while sum(one.available for one in client.versions(5.0)) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+    return server, config
 
 
 def test_running_server_follows_promotion_and_rollback(two_versions: tuple[Server, Path]) -> None:
